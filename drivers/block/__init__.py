@@ -1,0 +1,1 @@
+"""The block driver: one disk, shared out in sessions over packet streams."""

@@ -1,0 +1,1 @@
+"""The entropy driver: the random numbers of the machine."""

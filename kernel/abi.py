@@ -1,0 +1,453 @@
+"""All that crosses the boundary between the kernel and user mode.
+
+Numbers, errors, rights, limits and the one table of system calls.  The kernel's dispatcher,
+the runtime's stubs (``servers/runtime/syscalls.py``) and ``docs/abi.md`` all come from
+``CALLS`` below; nothing else may define a call.
+
+A request is one msgpack array ``[number, argument, ...]``, its answer is
+``[error, result, ...]``.  Arrays are used instead of maps because they decode three times
+faster.  A message's payload is a single ``bin`` that the kernel never looks into.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
+
+PAGE_SIZE: Final = 4096
+"""Frames are a whole number of pages, in bytes."""
+MAX_PAYLOAD: Final = 64 * 1024
+"""The longest payload of one message, in bytes."""
+MAX_CAPS: Final = 8
+"""The most capabilities one message carries."""
+MAX_FRAME: Final = MAX_PAYLOAD + 1024
+"""The longest encoded request, in bytes: a payload and the array around it."""
+MAX_NAME: Final = 64
+"""The longest name of an address space or an entry point, in bytes of UTF-8."""
+MAX_ARGUMENT: Final = MAX_PAYLOAD
+"""The longest argument that a new thread is started with, in bytes."""
+
+FOREVER: Final = -1
+"""A timeout that never ends.  Other timeouts are nanoseconds; 0 does not block."""
+NULL: Final = 0
+"""The capability number that names nothing; in calls that say so, the caller's own object."""
+
+LABEL_LIMIT: Final = 1 << 32
+"""Message labels of user mode are below this; the kernel's own messages are labelled above."""
+LABEL_NOTIFICATION: Final = LABEL_LIMIT
+"""Label under which a receiver hears its bound notification; the badge is the word of bits."""
+LABEL_FAULT: Final = LABEL_LIMIT + 1
+"""Label of a fault message; the payload is msgpack ``[fault, thread, detail]``."""
+
+OBJECT_COST: Final = 512
+"""Bytes of quota charged for a kernel object other than a frame, a space or a thread."""
+CAPABILITY_COST: Final = 128
+"""Bytes of quota charged for a capability in a table."""
+THREAD_COST: Final = 2 * MAX_PAYLOAD
+"""Bytes of quota charged for a thread: its record and the one message it may have pending."""
+SPACE_COST: Final = 16 * 1024
+"""Bytes of quota charged to the creator for an address space, beside the quota it hands on."""
+MAPPING_COST: Final = 128
+"""Bytes of quota charged for a mapping of a frame."""
+
+
+class Error(IntEnum):
+    """How a system call ended; the first element of every answer."""
+
+    OK = 0
+    BAD_CAPABILITY = 1
+    """The capability number names nothing in the caller's table, or not an object of this kind."""
+    NO_RIGHT = 2
+    """The capability lacks a right that the call needs."""
+    BAD_ARGUMENT = 3
+    """An argument is out of its range."""
+    NO_QUOTA = 4
+    """The memory quota that would be charged is used up."""
+    TIMED_OUT = 5
+    """The timeout ended first."""
+    SERVER_DIED = 6
+    """Whoever was to answer is gone, or dropped the right to answer."""
+    DENIED = 7
+    """The labels of the two sides may not talk."""
+    RECEIVER_FULL = 8
+    """The receiver has no quota left for the capabilities of the message."""
+    CANCELLED = 9
+    """The object that the caller was blocked on was revoked or destroyed."""
+    IN_USE = 10
+    """The object is bound already."""
+    NO_DEVICE = 11
+    """The machine could not provide the resource behind a device."""
+
+
+class Right(IntFlag):
+    """What a capability allows.  A derived capability never has a right its parent lacks."""
+
+    READ = 1
+    """Map a frame or device for reading; inspect."""
+    WRITE = 2
+    """Map a frame or device for writing."""
+    SEND = 4
+    """Send to or call an endpoint; signal a notification."""
+    RECEIVE = 8
+    """Receive from an endpoint; wait for a notification."""
+    CONTROL = 16
+    """Change a space or thread, bind and acknowledge a device's interrupt, use an authority."""
+    GRANT = 32
+    """Pass the capability on: in a message, by mint or move into another space."""
+
+
+ALL_RIGHTS: Final = Right(63)
+
+
+class Fault(IntEnum):
+    """Why a thread or an address space ended; the first element of a fault message."""
+
+    EXIT = 0
+    """It called ``thread_exit``; the detail is its reason, empty for success."""
+    EXCEPTION = 1
+    """The runtime reported an unhandled exception; the detail is its text."""
+    MALFORMED = 2
+    """It sent a frame that does not decode, and was killed for it."""
+    KILLED = 3
+    """It was destroyed by ``space_destroy``."""
+    CRASHED = 4
+    """The machine saw it die; the detail says how (signal, exit status, rule broken)."""
+    DISOBEYED = 5
+    """It kept a mapping that was revoked, and was killed for it."""
+    NOT_STARTED = 6
+    """The machine could not start it; the detail says why."""
+
+
+class ThreadState(IntEnum):
+    """What a thread is doing, as ``debug`` reports it."""
+
+    RUNNING = 0
+    SENDING = 1
+    RECEIVING = 2
+    REPLY = 3
+    WAITING = 4
+    UNMAPPING = 5
+    INSPECTING = 6
+    DEAD = 7
+
+
+class ThreadOp(IntEnum):
+    """Operations of ``thread_control``."""
+
+    SUSPEND = 0
+    """Stop the thread; its pending call goes on, but its answer is held back."""
+    RESUME = 1
+    """Let it go on."""
+    PRIORITY = 2
+    """Set the priority to the value, 0 (lowest) to 255."""
+    BIND = 3
+    """Bind the notification whose capability is the value; 0 unbinds."""
+    BUDGET = 4
+    """Set the time budget: value = budget in microseconds << 32 | period in microseconds."""
+
+
+class SpaceFlag(IntFlag):
+    """Extra permissions of an address space; only a space that has one can hand it on."""
+
+    EXECUTABLE = 1
+    """May make memory of its own executable (a just-in-time compiler)."""
+
+
+class DebugOp(IntEnum):
+    """What ``debug`` reports, each as a list of rows from a start index on."""
+
+    SPACES = 0
+    """``[id, name, label, flags, used, limit, capabilities, mappings, threads, pid, cpu_ns, rss]``,
+    the last three from the machine, 0 where it has none."""
+    THREADS = 1
+    """``[id, space, name, state, priority, blocked_on]``."""
+    ENDPOINTS = 2
+    """``[id, owner label, senders queued, receivers queued, receive capabilities]``."""
+    CAPABILITIES = 3
+    """``[space, slot, kind, object, rights, badge, parent space, parent slot]``."""
+    TRACE = 4
+    """``[sequence, time_ns, event, thread, a, b]``; start is a sequence number."""
+
+
+class TraceEvent(IntEnum):
+    """Kinds of events in the trace ring."""
+
+    CALL = 0
+    """A thread entered the kernel: a = call number, b = its first argument."""
+    RETURN = 1
+    """A thread left the kernel: a = error."""
+    MESSAGE = 2
+    """A message was delivered: thread = sender, a = receiver, b = label."""
+    SIGNAL = 3
+    """A notification was signalled: a = its id, b = the bits."""
+    FAULT = 4
+    """A space ended: a = the space, b = the fault."""
+    INTERRUPT = 5
+    """A device raised its interrupt: a = the device."""
+    CREATE = 6
+    """An object came to be: a = its id."""
+    DESTROY = 7
+    """An object ended: a = its id."""
+
+
+class CallSpec(NamedTuple):
+    """One system call.  Argument and result kinds are keys of ``KINDS``."""
+
+    number: int
+    name: str
+    arguments: tuple[tuple[str, str], ...]
+    results: tuple[tuple[str, str], ...]
+    errors: tuple[Error, ...]
+    text: str
+
+
+KINDS: Final[dict[str, type]] = {
+    "cap": int,
+    "uint": int,
+    "timeout": int,
+    "rights": int,
+    "label": int,
+    "bytes": bytes,
+    "text": str,
+    "caps": list,
+}
+"""Kind of an argument or result -> the Python type that its msgpack form decodes to."""
+
+_CAP = (Error.BAD_CAPABILITY, Error.NO_RIGHT)
+_SEND = (
+    *_CAP,
+    Error.BAD_ARGUMENT,
+    Error.TIMED_OUT,
+    Error.SERVER_DIED,
+    Error.DENIED,
+    Error.RECEIVER_FULL,
+    Error.CANCELLED,
+)
+_RECEIVE = (*_CAP, Error.BAD_ARGUMENT, Error.TIMED_OUT, Error.CANCELLED)
+_MESSAGE = (("label", "label"), ("data", "bytes"), ("caps", "caps"))
+_RECEIVED = (("badge", "uint"), *_MESSAGE, ("reply", "cap"))
+
+_TABLE: Final = (
+    (
+        "call",
+        (("endpoint", "cap"), *_MESSAGE, ("timeout", "timeout")),
+        _MESSAGE,
+        _SEND,
+        "Send a message and wait for its answer.  The receiver gets a reply capability. "
+        "The capabilities are copied: the receiver's are derived from the sender's.",
+    ),
+    (
+        "send",
+        (("endpoint", "cap"), *_MESSAGE, ("timeout", "timeout")),
+        (),
+        _SEND,
+        "Send a message and wait until it is received; no answer is expected.",
+    ),
+    (
+        "recv",
+        (("endpoint", "cap"), ("timeout", "timeout")),
+        _RECEIVED,
+        _RECEIVE,
+        "Wait for a message.  The badge is the one minted into the sender's capability; "
+        "reply is 0 if none is expected.  A thread with a bound notification also hears it here, "
+        "under LABEL_NOTIFICATION.",
+    ),
+    (
+        "reply",
+        (("reply", "cap"), *_MESSAGE),
+        (),
+        (*_CAP, Error.BAD_ARGUMENT, Error.DENIED, Error.RECEIVER_FULL),
+        "Answer a call, once.  The reply capability is used up unless the message itself is refused.",
+    ),
+    (
+        "reply_recv",
+        (("reply", "cap"), *_MESSAGE, ("endpoint", "cap"), ("timeout", "timeout")),
+        _RECEIVED,
+        _RECEIVE,
+        "Answer a call and wait for the next message in one step; reply may be 0. "
+        "An answer that cannot be delivered is dropped: its caller gets the error.",
+    ),
+    (
+        "signal",
+        (("notification", "cap"), ("bits", "uint")),
+        (),
+        _CAP,
+        "OR bits into a notification's word.  A badged capability sends its badge instead.",
+    ),
+    (
+        "wait",
+        (("notification", "cap"), ("timeout", "timeout")),
+        (("bits", "uint"),),
+        _RECEIVE,
+        "Wait until the word is not zero; return and clear it.",
+    ),
+    (
+        "poll",
+        (("notification", "cap"),),
+        (("bits", "uint"),),
+        _CAP,
+        "Return and clear the word, which may be zero.",
+    ),
+    (
+        "cap_mint",
+        (("source", "cap"), ("rights", "rights"), ("badge", "uint"), ("space", "cap")),
+        (("slot", "cap"),),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
+        "Derive a capability with fewer or equal rights into a space (0: the caller's own). "
+        "A badge can be set only where the source has none; 0 keeps the source's.",
+    ),
+    (
+        "cap_move",
+        (("source", "cap"), ("space", "cap")),
+        (("slot", "cap"),),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
+        "Move a capability into another space; its place in the derivation tree is kept.",
+    ),
+    (
+        "cap_drop",
+        (("source", "cap"),),
+        (),
+        (Error.BAD_CAPABILITY,),
+        "Delete a capability and unmap what was mapped through it.  Capabilities derived from it "
+        "become its parent's.",
+    ),
+    (
+        "cap_revoke",
+        (("source", "cap"),),
+        (),
+        (Error.BAD_CAPABILITY,),
+        "Delete every capability derived from this one, in all spaces, and wait until all that was "
+        "mapped through them is verified to be unmapped.",
+    ),
+    (
+        "space_create",
+        (
+            ("name", "text"),
+            ("quota", "uint"),
+            ("label", "label"),
+            ("authority", "cap"),
+            ("flags", "uint"),
+            ("fault", "cap"),
+        ),
+        (("slot", "cap"),),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
+        "Create an address space with quota bytes taken from the caller's quota.  Another label than "
+        "the caller's needs the policy authority (else 0).  Fault messages go to the endpoint, "
+        "under the badge of that capability; 0 for none.",
+    ),
+    (
+        "space_destroy",
+        (("space", "cap"),),
+        (),
+        _CAP,
+        "Destroy an address space with all its threads, capabilities and mappings.",
+    ),
+    (
+        "frame_create",
+        (("size", "uint"),),
+        (("slot", "cap"),),
+        (Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        "Create a frame of zeroed memory; size is in bytes, a multiple of PAGE_SIZE.",
+    ),
+    (
+        "map",
+        (("frame", "cap"), ("rights", "rights")),
+        (("mapping", "uint"), ("size", "uint")),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        "Map a frame with READ, or READ and WRITE.  The machine hands the memory over beside the "
+        "answer.  The mapping ends with the capability.",
+    ),
+    (
+        "unmap",
+        (("mapping", "uint"),),
+        (),
+        (Error.BAD_ARGUMENT,),
+        "End a mapping; the caller must have let go of the memory, and this is verified.",
+    ),
+    (
+        "thread_create",
+        (("space", "cap"), ("entry", "text"), ("argument", "bytes"), ("priority", "uint")),
+        (("slot", "cap"),),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        "Start a thread in a space (0: the caller's own).  In a new space the entry names the program "
+        "to load; in a running one it names a function registered with the runtime.",
+    ),
+    (
+        "thread_control",
+        (("thread", "cap"), ("operation", "uint"), ("value", "uint")),
+        (),
+        (*_CAP, Error.BAD_ARGUMENT, Error.IN_USE),
+        "Control a thread (0: the caller) as ThreadOp says.",
+    ),
+    (
+        "thread_exit",
+        (("fault", "uint"), ("reason", "text")),
+        (),
+        (),
+        "End the calling thread; with its first thread the space ends.  Never returns.",
+    ),
+    (
+        "endpoint_create",
+        (),
+        (("slot", "cap"),),
+        (Error.NO_QUOTA,),
+        "Create an endpoint; the capability has all rights.",
+    ),
+    (
+        "notification_create",
+        (),
+        (("slot", "cap"),),
+        (Error.NO_QUOTA,),
+        "Create a notification with an empty word.",
+    ),
+    (
+        "device_map",
+        (("device", "cap"), ("rights", "rights")),
+        (("size", "uint"),),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_DEVICE),
+        "Get access to a device with READ, or READ and WRITE.  The machine hands it over beside the "
+        "answer; size is in bytes, 0 for a stream.",
+    ),
+    (
+        "irq_bind",
+        (("device", "cap"), ("notification", "cap"), ("bits", "uint")),
+        (),
+        (*_CAP, Error.IN_USE, Error.NO_DEVICE),
+        "Signal bits to a notification when the device has something to read; masked until the first "
+        "irq_ack.",
+    ),
+    (
+        "irq_ack",
+        (("device", "cap"),),
+        (),
+        (*_CAP, Error.BAD_ARGUMENT),
+        "Acknowledge the device's interrupt: unmask it for one more.",
+    ),
+    (
+        "label_allow",
+        (("authority", "cap"), ("first", "label"), ("second", "label"), ("allowed", "uint")),
+        (),
+        (*_CAP, Error.BAD_ARGUMENT),
+        "Let two labels talk (allowed 1) or not (0).  Taking a pair away revokes what it let through.",
+    ),
+    (
+        "clock",
+        (),
+        (("now", "uint"),),
+        (),
+        "The machine's monotonic time, in nanoseconds.",
+    ),
+    (
+        "debug",
+        (("authority", "cap"), ("operation", "uint"), ("start", "uint")),
+        (("rows", "bytes"), ("next", "uint")),
+        (*_CAP, Error.BAD_ARGUMENT),
+        "Report kernel state as DebugOp says: msgpack rows, and the start of the next page or 0.",
+    ),
+)
+
+CALLS: Final = tuple(
+    CallSpec(number, name, arguments, results, errors, text)
+    for number, (name, arguments, results, errors, text) in enumerate(_TABLE)
+)
+"""Every system call, by number."""

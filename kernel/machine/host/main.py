@@ -1,0 +1,84 @@
+"""The kernel's process on the host machine; ``machine`` says how a tool starts it.
+
+The import path comes as arguments, since the interpreter is started without one (``-I -S``).
+"""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path += sys.argv[1:]
+
+import array
+import os
+import resource
+import signal
+import socket
+from contextlib import suppress
+
+import msgpack
+
+from kernel.machine.config import BootConfig
+from kernel.machine.host import linux
+from kernel.machine.host.machine import Halt, Machine
+from kernel.machine.host.sandbox import Missing
+
+OPERATOR_FD = 3
+MAX_CONFIG = 1 << 20
+"""The longest boot configuration, in bytes."""
+MAX_DESCRIPTORS = 250
+"""Descriptors of devices; Linux takes 253 in one message."""
+
+
+def _receive(channel: socket.socket) -> tuple[BootConfig, list[int]]:
+    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+    data, control, flags, _ = channel.recvmsg(MAX_CONFIG, room, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array.array("i")
+    for _, kind, content in control:
+        if kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content)
+    if not data:
+        raise ValueError("the tool has gone")
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise ValueError(f"the boot configuration is longer than {MAX_CONFIG} bytes")
+    config = BootConfig.unpack(data)
+    for device in config.devices:
+        if device.fd is not None and not 0 <= device.fd < len(descriptors):
+            raise ValueError(f"no descriptor was sent for the device {device.name}")
+    return config, list(descriptors)
+
+
+def main() -> int:
+    """Boot and run; the exit status."""
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    linux.keep_heap()
+    while os.open(os.devnull, os.O_RDWR) <= OPERATOR_FD + 1:
+        pass  # so that no descriptor from here on is one of those that a process is to have
+    channel = socket.socket(fileno=OPERATOR_FD)
+    try:
+        config, descriptors = _receive(channel)
+        machine = Machine(config, channel, descriptors)
+    except (Missing, OSError, TypeError, ValueError) as error:
+        with suppress(OSError):
+            channel.send(msgpack.packb([1, str(error)]))
+        return 1
+    reason = ""
+    try:
+        channel.send(msgpack.packb([0, machine.operator_slots]))
+        machine.run()
+    except Halt as halt:
+        reason = str(halt)
+    except OSError as error:
+        reason = f"The kernel could not go on: {error}."
+    finally:
+        machine.close()
+    if reason:
+        print(f"cloister: {reason}", file=sys.stderr)
+    return 1 if reason else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Frames as memory files, and the proof that a mapping is gone.
+
+A frame is a memfd that can neither grow nor shrink; a space that may only read it gets a descriptor
+opened for reading, through which it cannot be mapped for writing, now or later.
+
+When a mapping ends, its process is asked to let go and says when it has.  That is not believed: the
+process is stopped, so that nothing moves while it is looked at, and neither its memory nor its
+descriptors may lead to the frame, nor may an answer with the frame's descriptor be waiting for it
+unread.  It has until ``PATIENCE`` after the revocation; then it is killed, which ends the mapping
+too.  Other mappings of the frame that the space still has are allowed for: if one is for writing
+there is nothing to prove; if all are for reading, nothing that can write may be left.  The sandbox
+closes the other places where memory could be hidden: tables of descriptors that threads do not
+share, pipes, sockets, io_uring.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from kernel.abi import Fault
+from kernel.machine.host.process import Process, unread
+
+if TYPE_CHECKING:
+    import socket
+
+    from kernel.effects import Effect
+    from kernel.frame import Frame, Mapping
+    from kernel.kernel import Kernel
+
+PATIENCE: Final = 2_000_000_000
+"""Nanoseconds that a process has to let go of a mapping."""
+_LOOK_AGAIN: Final = 20_000_000
+_STOPPING: Final = 500_000
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+def hand_over(frame: Frame, writable: bool) -> int:
+    """A new descriptor of the frame's memory; raises ``OSError``."""
+    if frame.machine is None:
+        fd = os.memfd_create(f"frame{frame.id}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(fd, frame.size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        os.fchmod(fd, 0o400)  # opened again, it is for reading
+        frame.machine = fd
+    if writable:
+        return os.dup(frame.machine)
+    return os.open(f"/proc/self/fd/{frame.machine}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def drop(frame: Frame) -> None:
+    """Free the memory."""
+    if frame.machine is not None:
+        os.close(frame.machine)
+        frame.machine = None
+
+
+class Given:
+    """What the machine knows of a mapping."""
+
+    __slots__ = ("channel", "let_go")
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel  # over which the frame's descriptor was sent
+        self.let_go = False  # its process says so
+
+
+class Verifier:
+    """Sees to it that mappings end; ``at`` calls back later, ``post`` reports to the kernel."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        at: Callable[[int, Callable[[], None]], None],
+        post: Callable[[Callable[[], list[Effect]]], None],
+    ) -> None:
+        self._kernel = kernel
+        self._at = at
+        self._post = post
+
+    def unmap(self, mapping: Mapping, asked: bool) -> None:
+        """End a mapping of a space that has a process."""
+        process, given = mapping.space.machine, mapping.machine
+        if given is None:  # its descriptor never left the kernel
+            self._post(lambda: self._kernel.unmapped(mapping))
+            return
+        self._at(self._kernel.clock() + PATIENCE, lambda: self._disobeyed(mapping))
+        if asked:
+            given.let_go = True
+            self._look(process)
+        else:
+            process.notify(0, mapping.id)
+
+    def let_go(self, process: Process, mapping: int) -> None:
+        """The process says that it has let go of a mapping."""
+        found = process.space.mappings.get(mapping)
+        if found is not None and found.removing and found.machine is not None:
+            found.machine.let_go = True
+            self._look(process)
+
+    def _disobeyed(self, mapping: Mapping) -> None:
+        space = mapping.space
+        if mapping.id in space.mappings and space.alive:
+            detail = "kept a mapping that was revoked"
+            self._post(lambda: self._kernel.died(space, Fault.DISOBEYED, detail))
+
+    def _look(self, process: Process) -> None:
+        """Stop the process, and go on when it has."""
+        if not process.looked_at and not process.killed:
+            process.stop()
+            self._verify(process)
+
+    def _verify(self, process: Process) -> None:
+        if process.killed:
+            return
+        for _ in range(20):
+            if process.stopped():
+                break
+            os.sched_yield()
+        else:
+            self._at(self._kernel.clock() + _STOPPING, lambda: self._verify(process))
+            return
+        left: dict[Frame, list[Mapping]] = {}
+        for mapping in process.space.mappings.values():
+            if mapping.removing and mapping.machine is not None:
+                left.setdefault(mapping.frame, []).append(mapping)
+        again = False
+        for frame, mappings in left.items():
+            if not all(mapping.machine.let_go for mapping in mappings):
+                continue  # what it still holds may be that one's
+            if self._gone(process, frame, mappings):
+                for mapping in mappings:
+                    self._post(lambda gone=mapping: self._kernel.unmapped(gone))  # type: ignore[misc]
+            else:
+                again = True
+        process.resume()
+        if again:
+            self._at(self._kernel.clock() + _LOOK_AGAIN, lambda: self._look(process))
+
+    @staticmethod
+    def _gone(process: Process, frame: Frame, mappings: list[Mapping]) -> bool:
+        """Whether the stopped process can reach the frame through its other mappings alone."""
+        others = [
+            other.writable
+            for other in process.space.mappings.values()
+            if other.frame is frame and not other.removing
+        ]
+        if any(others):
+            return True
+        channels = {mapping.machine.channel for mapping in mappings}
+        if any(channel.fileno() >= 0 and unread(channel) for channel in channels):
+            return False
+        return not _reaches(process.pid, frame.machine, to_write=bool(others))
+
+
+def _reaches(pid: int, fd: int, to_write: bool) -> bool:
+    """Whether a process maps or has open what ``fd`` is; with ``to_write``, in a way to write it."""
+    status = os.fstat(fd)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    with open(f"/proc/{pid}/{'smaps' if to_write else 'maps'}") as maps:
+        lines = maps.readlines()
+    if not lines:
+        return True  # its first thread hides the memory of the others by having ended
+    ours = False
+    for line in lines:
+        words = line.split()
+        if not words[0].endswith(":"):
+            ours = words[3] == device and words[4] == str(status.st_ino)
+            if ours and not to_write:
+                return True
+        elif ours and words[0] == "VmFlags:" and "mw" in words:
+            return True
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        try:
+            found = os.stat(path)
+        except OSError:  # no file behind it that could be opened again
+            continue
+        same = (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
+        if same and (not to_write or os.lstat(path).st_mode & 0o200):
+            return True
+    return False

@@ -1,0 +1,192 @@
+"""Protection domains as processes of the host: started, stopped, seen and ended.
+
+A process is held by its pidfd, and not reaped before everything about it is settled, so its number
+never names another one meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import termios
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from kernel.abi import Fault, SpaceFlag
+from kernel.machine.host import linux
+from kernel.wire import pack
+
+if TYPE_CHECKING:
+    from kernel.machine.host.sandbox import Sandbox, Step
+    from kernel.space import Space
+    from kernel.thread import Thread
+
+NOT_ENTERED: Final = 64
+"""Exit status of a child that could not take its first step into the sandbox; and so on."""
+ENVIRONMENT: Final = {
+    "LANG": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "2",  # arenas are for threads that run at once; the interpreter's do not
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # a message's buffer is not mapped anew each time
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def channel_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a channel: the kernel's, which never blocks, and the process's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def unread(channel: socket.socket) -> bool:
+    """Whether the peer has yet to read something that was sent to it."""
+    answer = fcntl.ioctl(channel, termios.TIOCOUTQ, b"\0" * 4)
+    return answer != b"\0" * 4
+
+
+def send(channel: socket.socket, frame: bytes, fd: int | None = None) -> bool:
+    """Send without blocking; False if the peer does not read.  One that is gone is no matter."""
+    try:
+        if fd is None:
+            channel.send(frame)
+        else:
+            socket.send_fds(channel, [frame], [fd])
+    except BlockingIOError:
+        return False
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return True
+
+
+class Process:
+    """The process of one space."""
+
+    def __init__(self, space: Space, sandbox: Sandbox, command: list[str]) -> None:
+        """Start ``command`` in the sandbox; raises ``OSError``."""
+        self.space = space
+        self.heard = False  # whether it has ever said anything
+        self.killed = False
+        self.why = ""  # it was killed for, if not by the state machine
+        self.suspended = False
+        self.looked_at = False  # it is stopped while its mappings are verified
+        self.channels: dict[Thread, socket.socket] = {}
+        self.channel, theirs = channel_pair()
+        self.notices, notices = channel_pair()
+        self._waiting: deque[bytes] = deque()  # notices for which there was no room
+        executable = bool(space.flags & SpaceFlag.EXECUTABLE)
+        self._steps = sandbox.enter(
+            theirs.fileno(), notices.fileno(), space.account.limit, executable
+        )
+        try:
+            self.pid, self.pidfd = linux.clone(sandbox.flags)
+            if not self.pid:
+                _become(self._steps, command)
+        except OSError:
+            self.channel.close()
+            self.notices.close()
+            raise
+        finally:
+            theirs.close()
+            notices.close()
+
+    def notify(self, *notice: object) -> None:
+        """Send a notice, now or when there is room for it."""
+        frame = pack(notice)
+        if self._waiting or not send(self.notices, frame):
+            self._waiting.append(frame)
+
+    def notify_more(self) -> None:
+        """The process has read notices: send those that wait."""
+        while self._waiting and send(self.notices, self._waiting[0]):
+            self._waiting.popleft()
+
+    def signal(self, number: int) -> None:
+        signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill(self, why: str = "") -> None:
+        """End it; ``why`` if this is news to the state machine."""
+        if not self.killed:
+            self.killed, self.why = True, why
+            self.signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.looked_at = True
+        self.signal(signal.SIGSTOP)
+
+    def stopped(self) -> bool:
+        """Whether all its threads have stopped."""
+        options = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PIDFD, self.pidfd, options) is not None
+
+    def resume(self) -> None:
+        """Let it go on, unless all its threads are suspended."""
+        self.looked_at = False
+        if not self.suspended:
+            self.signal(signal.SIGCONT)
+
+    def schedule(self) -> None:
+        """Apply its threads' suspension and the highest of their priorities."""
+        threads = self.space.threads
+        self.suspended = all(thread.suspended for thread in threads)
+        if self.suspended:
+            self.signal(signal.SIGSTOP)
+        elif not self.looked_at:
+            self.signal(signal.SIGCONT)
+        nice = niceness(max(thread.priority for thread in threads))
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                os.setpriority(os.PRIO_PROCESS, int(task), nice)
+            except OSError:  # only the host's root may raise a priority again
+                break
+
+    def seen(self) -> tuple[int, int, int]:
+        """Process id, CPU time in ns of all its threads, resident bytes."""
+        try:
+            cpu = time.clock_gettime_ns((~self.pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK
+            with open(f"/proc/{self.pid}/statm") as file:
+                return self.pid, cpu, int(file.read().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return self.pid, 0, 0
+
+    def reap(self) -> tuple[Fault, str]:
+        """It has ended: let go of it, and say how it ended."""
+        ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        assert ended is not None
+        os.close(self.pidfd)
+        self.notices.close()
+        for channel in self.channels.values():  # closed already, unless the machine ends
+            channel.close()
+        status = ended.si_status
+        fault = Fault.CRASHED if self.heard else Fault.NOT_STARTED
+        if ended.si_code == os.CLD_EXITED:
+            step = status - NOT_ENTERED
+            if not self.heard and 0 <= step <= len(self._steps):
+                names = [*(step.name for step in self._steps), "execution"]
+                return fault, f"could not enter the sandbox: {names[step]} failed"
+            return fault, f"exited with status {status}"
+        if self.why and status == signal.SIGKILL:
+            return fault, self.why
+        name = signal.Signals(status).name if status in set(signal.Signals) else "unknown"
+        rule = ": a system call of the host that is forbidden" if status == signal.SIGSYS else ""
+        return fault, f"killed by signal {status} ({name}){rule}"
+
+
+def niceness(priority: int) -> int:
+    """The host's nice value: 0 for priorities from 128 up, which only its root could exceed."""
+    return max(0, (128 - priority) * 19 // 128)
+
+
+def _become(steps: list[Step], command: list[str]) -> None:
+    """In the child: enter the sandbox and execute; never returns."""
+    status = NOT_ENTERED
+    try:
+        for step in steps:
+            step.take()
+            status += 1
+        os.execve(command[0], command, ENVIRONMENT)
+    finally:
+        os._exit(status)

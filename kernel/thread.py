@@ -1,0 +1,178 @@
+"""Threads: flows of control in an address space.
+
+A thread is running in user mode or blocked in one system call; it has one outstanding call at
+most.  A blocked thread is in exactly one queue, which ``queue`` names, or waits for a reply, which
+``reply_cap`` names, or for the machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kernel.abi import (
+    ALL_RIGHTS,
+    MAX_ARGUMENT,
+    MAX_NAME,
+    NULL,
+    THREAD_COST,
+    Error,
+    Fault,
+    Right,
+    ThreadOp,
+    ThreadState,
+)
+from kernel.capability import Capability, KernelObject, Refused, create, delete
+from kernel.effects import EndThread, Resume, Schedule, Start
+from kernel.endpoint import Message, Reply
+from kernel.notification import Notification
+
+if TYPE_CHECKING:
+    from kernel.kernel import Kernel
+    from kernel.space import Space
+
+MAX_PRIORITY = 255
+
+
+class Thread(KernelObject):
+    """A flow of control."""
+
+    __slots__ = (
+        "bound",
+        "budget",
+        "deadline",
+        "held",
+        "message",
+        "name",
+        "pending",
+        "period",
+        "priority",
+        "queue",
+        "reply",
+        "reply_cap",
+        "space",
+        "state",
+        "suspended",
+        "through",
+        "wants_reply",
+    )
+
+    def __init__(self, kernel: Kernel, space: Space, name: str, priority: int) -> None:
+        super().__init__(kernel, space.label, space.account, THREAD_COST)
+        self.space = space
+        self.name = name
+        self.priority = priority  # 0 lowest, 255 highest
+        self.budget = self.period = 0  # microseconds it may run per period; 0: no limit
+        self.state = ThreadState.RUNNING
+        self.suspended = False
+        self.held: Resume | None = None  # the answer kept back while suspended
+        self.queue: deque[Thread] | None = None  # the one queue that it is blocked in
+        self.deadline = 0  # when its call times out, in machine time; 0: never
+        self.message: Message | None = None  # what it is sending
+        self.through: Capability | None = None  # what it sends or receives through
+        self.wants_reply = False
+        self.reply = Reply(kernel, self)
+        self.reply_cap: Capability | None = None  # with whoever is to answer its call
+        self.bound: Notification | None = None  # heard while receiving
+        self.pending = 0  # confirmations of the machine that it waits for
+
+    def block(self, state: ThreadState, queue: deque[Thread] | None) -> None:
+        """Wait in a queue, or for what the state names."""
+        self.state = state
+        self.queue = queue
+        if queue is not None:
+            queue.append(self)
+
+    def cancel(self, kernel: Kernel) -> None:
+        """Leave the queue, or give up waiting for a reply; the caller decides what comes next."""
+        if self.queue is not None:
+            self.queue.remove(self)
+            self.queue = None
+        if self.reply_cap is not None:
+            cap, self.reply_cap = self.reply_cap, None
+            delete(kernel, cap)
+        self.message = None
+
+    def end(self, kernel: Kernel) -> None:
+        """The thread is no more."""
+        if self.state is ThreadState.DEAD:
+            return
+        self.cancel(kernel)
+        self.state = ThreadState.DEAD
+        self.deadline = 0
+        self.held = None
+        if self.bound is not None:
+            self.bound.bound = None
+            self.bound = None
+        super().destroy(kernel)
+
+    def destroy(self, kernel: Kernel) -> None:
+        """The last capability to it is gone: it runs on, and can no longer be controlled."""
+
+
+def thread_create(
+    kernel: Kernel, thread: Thread, space: int, entry: str, argument: bytes, priority: int
+) -> None:
+    target = thread.space.space(space)
+    if (
+        not 0 < len(entry.encode()) <= MAX_NAME
+        or len(argument) > MAX_ARGUMENT
+        or priority > MAX_PRIORITY
+    ):
+        raise Refused(Error.BAD_ARGUMENT)
+    created = Thread(kernel, target, entry, priority)
+    slot = create(kernel, created, thread.space, Right.CONTROL | Right.GRANT)
+    target.threads.append(created)
+    kernel.effects.append(Start(created, entry, argument))
+    kernel.finish(thread, slot)
+
+
+def _bind(thread: Thread, target: Thread, slot: int) -> None:
+    if target.bound is not None:
+        if slot != NULL:
+            raise Refused(Error.IN_USE)
+        target.bound.bound = None
+        target.bound = None
+    elif slot != NULL:
+        notification = thread.space.lookup(slot, Notification, Right.RECEIVE)
+        if notification.bound is not None:
+            raise Refused(Error.IN_USE)
+        notification.bound, target.bound = target, notification
+
+
+def thread_control(
+    kernel: Kernel, thread: Thread, slot: int, operation: int, value: int
+) -> None:
+    target = thread
+    if slot != NULL:
+        target = thread.space.lookup(slot, Thread, Right.CONTROL)
+    if target.state is ThreadState.DEAD:
+        raise Refused(Error.BAD_CAPABILITY)
+    if operation == ThreadOp.BIND:
+        _bind(thread, target, value)
+    elif operation == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
+        target.priority = value
+    elif operation == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
+        target.budget, target.period = value >> 32, value & 0xFFFFFFFF
+    elif operation in (ThreadOp.SUSPEND, ThreadOp.RESUME):
+        target.suspended = operation == ThreadOp.SUSPEND
+    else:
+        raise Refused(Error.BAD_ARGUMENT)
+    if operation != ThreadOp.BIND:
+        kernel.effects.append(Schedule(target))
+    kernel.finish(thread)
+    if target.held is not None and not target.suspended:
+        kernel.effects.append(target.held)
+        target.held = None
+
+
+def thread_exit(kernel: Kernel, thread: Thread, fault: int, reason: str) -> None:
+    space = thread.space
+    if fault not in (Fault.EXIT, Fault.EXCEPTION):
+        raise Refused(Error.BAD_ARGUMENT)
+    if thread is space.threads[0] or fault != Fault.EXIT:
+        space.end(kernel, Fault(fault), reason)
+    else:
+        thread.end(kernel)
+        space.threads.remove(thread)
+        kernel.effects.append(EndThread(thread))

@@ -1,0 +1,1 @@
+"""The audit server: an append-only, hash-chained log."""

@@ -1,0 +1,1 @@
+"""The root task: creates the system from its description, and restarts what dies."""

@@ -1,0 +1,287 @@
+"""System descriptions: what a system consists of, and who holds what.
+
+A description is a TOML file (``images/systems/``).  This module is its schema, its checks, and the
+expansion of ``[[vm]]`` tables into processes.  It does no input or output: the tools read the file
+and hand the result to init as its argument.
+
+Names of what a process holds::
+
+    device:NAME             a device of this description
+    [ALIAS=]PROCESS[.OFFER] a service; OFFER may be left out if the process has one
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+
+MIB: Final = 1 << 20
+MAX_PROCESSES: Final = 256
+_UNITS: Final = {
+    **{"": 1, "B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30},
+    **{"K": 1 << 10, "M": MIB, "G": 1 << 30},
+}
+_SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
+DEVICE: Final = "device:"
+
+Restart = Literal["always", "on-failure", "never"]
+
+
+class DescriptionError(ValueError):
+    """The description is wrong; the text names the key and what is expected."""
+
+
+def parse_size(text: str, where: str) -> int:
+    """Bytes from ``"64MiB"``, ``"256M"`` and the like."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or match.group(2) not in _UNITS:
+        raise DescriptionError(f'{where}: {text!r} is not a size such as "64MiB"')
+    return int(match.group(1)) * _UNITS[match.group(2)]
+
+
+class DeviceEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``[[device]]``: a resource of the host that the system is given at boot."""
+
+    name: str
+    file: str
+    """A host path, or ``state:NAME`` (in the system's state folder), ``image:NAME`` (in the image
+    cache), ``stdin:``, ``stdout:``."""
+    size: str = "0"
+    """If the file does not exist, it is created with this many bytes; 0: it must exist."""
+    writable: bool = True
+    stream: bool = False
+    """Read in order and waited for, not at offsets."""
+
+
+class ProcessEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``[[process]]``: a program in an address space of its own."""
+
+    name: str
+    program: str
+    """The package whose ``main`` module is run."""
+    holds: list[str] = []
+    offers: list[str] = []
+    memory: str = "64MiB"
+    """The quota for all that it causes to exist."""
+    label: str = "system"
+    priority: int = 100
+    restart: Restart = "always"
+    autostart: bool = True
+    executable: bool = False
+    """Whether it may make memory executable (a just-in-time compiler)."""
+    config: dict[str, Any] = {}
+
+
+class DiskEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """One of a virtual machine's disks: a block service."""
+
+    source: str = msgspec.field(name="from")
+    writable: bool = True
+
+
+class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``[[vm]]``: a guest, which becomes a VMM process."""
+
+    name: str
+    kernel: str
+    """A file, ``image:NAME`` or ``guest:NAME`` (a guest of our own)."""
+    initrd: str = ""
+    append: str = ""
+    memory: str = "256MiB"
+    engine: Literal["auto", "soft"] = "auto"
+    disks: list[DiskEntry] = []
+    label: str = "guests"
+    autostart: bool = False
+    on_reboot: Literal["restart", "stop"] = "restart"
+
+
+class Description(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A whole system."""
+
+    name: str
+    device: list[DeviceEntry] = []
+    process: list[ProcessEntry] = []
+    vm: list[VmEntry] = []
+
+
+class Hold(msgspec.Struct, array_like=True, frozen=True):
+    """One capability that a process is to hold."""
+
+    name: str
+    """Under which the process knows it."""
+    device: str
+    """The device, or empty for a service."""
+    process: int
+    """Index of the serving process."""
+    offer: int
+    """Index of the offer among those of that process."""
+    writable: bool
+    """Whether a device may be written."""
+
+
+class ProcessPlan(msgspec.Struct, array_like=True, frozen=True):
+    """What init needs to know to create a process."""
+
+    name: str
+    program: str
+    holds: list[Hold]
+    offers: list[str]
+    memory: int
+    label: int
+    priority: int
+    restart: Restart
+    autostart: bool
+    executable: bool
+    config: bytes
+    vm: bool
+
+
+class Plan(msgspec.Struct, array_like=True, frozen=True):
+    """Init's argument: a checked description with all names resolved."""
+
+    name: str
+    processes: list[ProcessPlan]
+    labels: list[str]
+    """Label number -> name; 0 is init's."""
+    allowed: list[tuple[int, int]]
+    """Pairs of labels that may talk."""
+
+
+def decode(table: dict[str, Any]) -> Description:
+    """Check the form of a parsed TOML table; raises ``DescriptionError`` that names the key."""
+    try:
+        return msgspec.convert(table, Description)
+    except msgspec.ValidationError as error:
+        raise DescriptionError(_explain(str(error), table)) from None
+
+
+def _explain(text: str, table: dict[str, Any]) -> str:
+    """The decoder's message with the table's own words: ``[[process]] "block0": ...``."""
+    message, _, path = text.partition(" - at `$")
+    match = re.match(r"\.(\w+)\[(\d+|\.\.\.)\]\.?(.*?)`?$", path)
+    if not match:
+        key = path.strip("`.")
+        return f"{key}: {message}" if key else message
+    kind, index, rest = match.groups()
+    name = ""
+    if index.isdigit():
+        entry = table[kind][int(index)]
+        if isinstance(entry, dict) and "name" in entry:
+            name = f' "{entry["name"]}"'
+    return f"[[{kind}]]{name}{' ' + rest if rest else ''}: {message}"
+
+
+def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEntry]]:
+    """The processes and devices with those that ``[[vm]]`` tables stand for."""
+    processes, devices = list(description.process), list(description.device)
+    for vm in description.vm:
+        holds = ["console.console", "entropy=entropy"]
+        for part, file in (("kernel", vm.kernel), ("initrd", vm.initrd)):
+            if file:
+                name = f"{vm.name}.{part}"
+                devices.append(DeviceEntry(name=name, file=file, writable=False))
+                holds.append(f"{part}={DEVICE}{name}")
+        holds += [f"disk{i}={disk.source}" for i, disk in enumerate(vm.disks)]
+        memory = parse_size(vm.memory, f'[[vm]] "{vm.name}" memory')
+        processes.append(
+            ProcessEntry(
+                name=vm.name,
+                program="vmm",
+                holds=holds,
+                offers=["vm"],
+                memory=str(memory + 128 * MIB),
+                label=vm.label,
+                priority=80,
+                restart="never",
+                autostart=vm.autostart,
+                executable=True,
+                config={
+                    "memory": memory,
+                    "append": vm.append,
+                    "engine": vm.engine,
+                    "read_only": [not disk.writable for disk in vm.disks],
+                    "on_reboot": vm.on_reboot,
+                },
+            )
+        )
+    return processes, devices
+
+
+def _unique(kind: str, names: list[str]) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise DescriptionError(
+                f"[[{kind}]] {name!r}: a name has letters, digits, '.', '_' and '-', at most 48"
+            )
+        if names.count(name) > 1:
+            raise DescriptionError(f"[[{kind}]] {name!r}: the name is used twice")
+
+
+def _resolve(
+    text: str, holder: ProcessEntry, processes: list[ProcessEntry], devices: list[DeviceEntry]
+) -> Hold:
+    """What one entry of ``holds`` names."""
+    where = f'[[process]] "{holder.name}" holds {text!r}'
+    alias, equals, target = text.rpartition("=")
+    if target.startswith(DEVICE):
+        name = target.removeprefix(DEVICE)
+        for device in devices:
+            if device.name == name:
+                return Hold(alias if equals else name, name, 0, 0, device.writable)
+        raise DescriptionError(f"{where}: there is no [[device]] named {name!r}")
+    owner, dot, offer = target.partition(".")
+    for index, process in enumerate(processes):
+        if process.name != owner:
+            continue
+        if not dot and len(process.offers) != 1:
+            raise DescriptionError(f"{where}: {owner!r} offers {process.offers}; say which one")
+        chosen = offer if dot else process.offers[0]
+        if chosen not in process.offers:
+            raise DescriptionError(f"{where}: {owner!r} offers {process.offers}, not {chosen!r}")
+        return Hold(alias if equals else chosen, "", index, process.offers.index(chosen), False)
+    raise DescriptionError(f"{where}: there is no [[process]] named {owner!r}")
+
+
+def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
+    """Resolve all names; raises ``DescriptionError``.  Also returns the devices to boot with."""
+    processes, devices = expand(description)
+    _unique("process", [process.name for process in processes])
+    _unique("device", [device.name for device in devices])
+    if len(processes) > MAX_PROCESSES:
+        raise DescriptionError(f"{len(processes)} processes, at most {MAX_PROCESSES} are possible")
+    labels = ["init"]
+    for process in processes:
+        if process.label not in labels:
+            labels.append(process.label)
+        if not 0 <= process.priority <= 190:
+            raise DescriptionError(f'[[process]] "{process.name}" priority: 0 to 190')
+    plans = []
+    allowed = {(0, number) for number in range(1, len(labels))}
+    for process in processes:
+        holds = [_resolve(text, process, processes, devices) for text in process.holds]
+        mine = labels.index(process.label)
+        for hold in holds:
+            if not hold.device:
+                other = labels.index(processes[hold.process].label)
+                if mine != other:
+                    allowed.add((min(mine, other), max(mine, other)))
+        plans.append(
+            ProcessPlan(
+                name=process.name,
+                program=process.program,
+                holds=holds,
+                offers=process.offers,
+                memory=parse_size(process.memory, f'[[process]] "{process.name}" memory'),
+                label=mine,
+                priority=process.priority,
+                restart=process.restart,
+                autostart=process.autostart,
+                executable=process.executable,
+                config=msgspec.msgpack.encode(process.config),
+                vm=any(vm.name == process.name for vm in description.vm),
+            )
+        )
+    return Plan(description.name, plans, labels, sorted(allowed)), devices

@@ -1,0 +1,101 @@
+"""One process of the plan: creating it, and what is known of it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from kernel.abi import NULL, Right, SpaceFlag
+from servers.init.description import ProcessPlan
+from servers.init.interface import ProcessInfo
+from servers.runtime import Endpoint, Environment
+from servers.runtime.environment import Birth
+from servers.runtime.server import OFFER_SHIFT
+
+CLIENT = Right.SEND | Right.GRANT
+DEVICE = Right.READ | Right.CONTROL | Right.GRANT
+SERVE = Right.SEND | Right.RECEIVE | Right.GRANT
+OPERATOR_CLIENT = 1 << 16
+"""The operator's number in badges; processes are numbered by their place in the plan, from 1."""
+
+INIT_CLIENT = OPERATOR_CLIENT + 1
+
+
+class State(Enum):
+    """What a process is doing."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+
+
+class Process:
+    """A process that init created, or may create."""
+
+    def __init__(self, env: Environment, plan: ProcessPlan, index: int, faults: Endpoint) -> None:
+        self.plan = plan
+        self.number = index + 1
+        self._fault = faults.mint(Right.SEND, self.number)
+        self.state = State.STOPPED
+        self.starts = 0
+        self.failures = 0  # in a row, for the back-off
+        self.ended = ""
+        self.space = NULL
+        self._env = env
+        self._endpoint: Endpoint | None = None
+        self._thread = NULL
+        if plan.offers:
+            # init owns it, so that clients keep their capabilities when the server is replaced
+            self._endpoint = Endpoint(env.system, env.system.endpoint_create())
+
+    def offer(self, index: int, client: int, space: int = NULL) -> int:
+        """Mint a capability to one of its offers for a client, into the client's space."""
+        assert self._endpoint is not None
+        badge = index << OFFER_SHIFT | client
+        return self._env.system.cap_mint(self._endpoint.slot, CLIENT, badge, space)
+
+    def start(self, others: list[Process], devices: dict[str, int], policy: int) -> None:
+        """Create its space, give it what it holds, and start it."""
+        system, plan = self._env.system, self.plan
+        flags = SpaceFlag.EXECUTABLE if plan.executable else 0
+        self.space = system.space_create(
+            plan.name, plan.memory, plan.label, policy, flags, self._fault.slot
+        )
+        holds = {}
+        for hold in plan.holds:
+            if hold.device:
+                rights = DEVICE | Right.WRITE if hold.writable else DEVICE
+                slot = system.cap_mint(devices[hold.device], rights, 0, self.space)
+            else:
+                slot = others[hold.process].offer(hold.offer, self.number, self.space)
+            holds[hold.name] = slot
+        if self._endpoint is not None:
+            slot = system.cap_mint(self._endpoint.slot, SERVE, 0, self.space)
+            holds.update(dict.fromkeys(plan.offers, slot))
+        clients = {other.number: other.plan.name for other in others}
+        clients |= {OPERATOR_CLIENT: "operator", INIT_CLIENT: "init"}
+        birth = Birth(plan.config, holds, plan.name, plan.offers, clients)
+        argument = msgspec.msgpack.encode(birth)
+        self._thread = system.thread_create(self.space, plan.program, argument, plan.priority)
+        self.starts += 1
+        self.state = State.RUNNING
+
+    def destroy(self) -> None:
+        """End it; its fault message tells when it is over."""
+        if self.space != NULL:
+            self._env.system.space_destroy(self.space)
+
+    def forget(self) -> None:
+        """It is over: give up the capabilities to what is left of it."""
+        for slot in (self._thread, self.space):
+            if slot != NULL:
+                self._env.system.cap_drop(slot)
+        self._thread = self.space = NULL
+
+    def info(self) -> ProcessInfo:
+        plan = self.plan
+        return ProcessInfo(
+            plan.name, plan.program, self.state.value, self.starts, plan.name, self.ended, plan.vm
+        )

@@ -1,0 +1,223 @@
+"""The environment: all that a process holds.
+
+A process is born with the capabilities that the system description routes to it, each under a
+name, and with its configuration.  There is nothing else: no files, no network, no other processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from kernel.abi import FOREVER, NULL, Right
+from servers.runtime.client import client
+from servers.runtime.errors import NotFound, TimedOut
+from servers.runtime.handles import Capability, Endpoint, Frame, Notification, of_kind
+from servers.runtime.interface import Interface
+from servers.runtime.server import OFFER_SHIFT, Deferred, Server
+from servers.runtime.syscalls import Syscalls
+
+if TYPE_CHECKING:
+    from servers.runtime.channel import Channel, DeviceAccess, Event
+
+I = TypeVar("I", bound=Interface)
+T = TypeVar("T")
+C = TypeVar("C", bound=Capability)
+
+_threads = itertools.count(1)
+
+
+class Device:
+    """A device that this process may use: its contents, its size and its interrupt."""
+
+    def __init__(self, system: Syscalls, slot: int, writable: bool) -> None:
+        self._system = system
+        self._slot = slot
+        rights = Right.READ | Right.WRITE if writable else Right.READ
+        self.size, resource = system.device_map(slot, rights)  # bytes; 0 for a stream
+        self.access: DeviceAccess = system.channel.device(resource)
+
+    def bind(self, notification: Notification, bits: int) -> None:
+        """Signal ``bits`` when there is something to read, after each ``acknowledge``."""
+        self._system.irq_bind(self._slot, notification.slot, bits)
+
+    def acknowledge(self) -> None:
+        """Ask for one more interrupt."""
+        self._system.irq_ack(self._slot)
+
+
+class Birth(msgspec.Struct, array_like=True, frozen=True):
+    """The argument of a process's first thread: all that it is born with."""
+
+    config: bytes
+    """Its configuration, msgpack."""
+    holds: dict[str, int]
+    """Name -> capability."""
+    name: str
+    """Its own name."""
+    offers: list[str] = []
+    """The names of what it serves, all on one endpoint; their order is in its clients' badges."""
+    clients: dict[int, str] = {}
+    """Its clients' names by the number in their badges."""
+
+
+class Environment:
+    """What one thread of a process works with."""
+
+    def __init__(self, channel: Channel, birth: Birth) -> None:
+        self.system = Syscalls(channel)
+        self.name = birth.name
+        self._birth = birth
+        self._holds = birth.holds
+        self._server: Server | None = None
+
+    # What it holds
+
+    def has(self, name: str) -> bool:
+        """Whether a capability of that name was routed here."""
+        return name in self._holds
+
+    def names(self) -> list[str]:
+        """The names of all that was routed here."""
+        return list(self._holds)
+
+    def slot(self, name: str) -> int:
+        """The number of a capability; raises ``NotFound`` that names it."""
+        if name not in self._holds:
+            raise NotFound(f"{self.name} holds no capability named {name!r}")
+        return self._holds[name]
+
+    def capability(self, name: str, kind: type[C]) -> C:
+        """A capability by its name."""
+        return of_kind(kind, self.system, self.slot(name))
+
+    def config(self, kind: type[T]) -> T:
+        """This process's configuration from the system description."""
+        return msgspec.msgpack.decode(self._birth.config, type=kind)
+
+    def device(self, name: str, writable: bool = True) -> Device:
+        """Map a device; raises ``NoDevice`` if the machine cannot provide it."""
+        return Device(self.system, self.slot(name), writable)
+
+    # Clients
+
+    def open(
+        self, interface: type[I], name: str, timeout: int = FOREVER, retries: int = 0
+    ) -> I:
+        """A client of the service behind the capability ``name``; ``timeout`` in ns a call."""
+        return client(interface, self.system, self.slot(name), timeout, retries)
+
+    def client(
+        self,
+        interface: type[I],
+        capability: Capability,
+        timeout: int = FOREVER,
+        retries: int = 0,
+    ) -> I:
+        """A client of the service behind a capability that came in a message."""
+        return client(interface, self.system, capability.slot, timeout, retries)
+
+    # Servers
+
+    def server(
+        self,
+        roots: dict[str, Interface],
+        notify: Callable[[int], None] | None = None,
+        fault: Callable[[int, bytes], None] | None = None,
+    ) -> Server:
+        """A server of several offers, each with its root object; its ``run`` starts it."""
+        endpoints = {self.slot(offer) for offer in roots}
+        if len(endpoints) != 1:
+            raise ValueError("all offers of a process are on one endpoint")
+        indexes = {
+            self._birth.offers.index(offer) if offer in self._birth.offers else 0: root
+            for offer, root in roots.items()
+        }
+        endpoint = Endpoint(self.system, endpoints.pop())
+        self._server = Server(self.system, endpoint, indexes, notify, fault)
+        return self._server
+
+    def serve(
+        self, root: Interface, on: str, notify: Callable[[int], None] | None = None
+    ) -> None:
+        """Answer calls to the offer ``on`` for ever.
+
+        ``notify`` gets the bits of the notification that ``listen`` returned.
+        """
+        self.server({on: root}, notify).run()
+
+    def listen(self) -> Notification:
+        """A notification that this thread hears while it serves."""
+        notification = self.notification()
+        self.system.thread_control(NULL, 3, notification.slot)
+        return notification
+
+    def session(self, service: Interface) -> Endpoint:
+        """A capability for a client, whose calls go to ``service``."""
+        return self._serving().session(service)
+
+    def close(self, service: Interface) -> None:
+        """End a session."""
+        self._serving().close(service)
+
+    def defer(self) -> Any:
+        """Return this from a method to answer its call later: it is a ``Deferred``."""
+        return Deferred(self.system)
+
+    @property
+    def badge(self) -> int:
+        """The badge of the call that is being handled."""
+        return self._serving().badge
+
+    @property
+    def caller(self) -> str:
+        """The name of the client whose call is being handled, as init knows it."""
+        number = self.badge & ((1 << OFFER_SHIFT) - 1)
+        return self._birth.clients.get(number, "")
+
+    def _serving(self) -> Server:
+        if self._server is None:
+            raise RuntimeError(f"{self.name} is not serving yet")
+        return self._server
+
+    # Memory, time, threads
+
+    def frame(self, size: int) -> Frame:
+        """A new frame of at least ``size`` bytes."""
+        return Frame.create(self.system, size)
+
+    def notification(self) -> Notification:
+        return Notification(self.system, self.system.notification_create())
+
+    def clock(self) -> int:
+        """The machine's monotonic time in ns."""
+        return self.system.clock()
+
+    def sleep(self, duration: int) -> None:
+        """Let ``duration`` ns pass."""
+        notification = self.notification()
+        try:
+            notification.wait(duration)
+        except TimedOut:
+            pass
+        finally:
+            notification.drop()
+
+    def event(self) -> Event:
+        """A flag for the threads of this process, faster than a notification."""
+        return self.system.channel.event()
+
+    def thread(
+        self, function: Callable[[Environment], None], name: str, priority: int = 100
+    ) -> None:
+        """Run ``function`` in a new thread, with an environment of its own."""
+        entry = f"{name}#{next(_threads)}"
+
+        def run(channel: Channel, _argument: bytes) -> None:
+            function(Environment(channel, self._birth))
+
+        self.system.channel.register(entry, run)
+        self.system.thread_create(NULL, entry, b"", priority)

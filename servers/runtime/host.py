@@ -1,0 +1,249 @@
+"""The runtime's side of the host machine: channels are sockets, frames are descriptors.
+
+A process is born with two descriptors.  ``CHANNEL`` carries the system calls of its first thread;
+``NOTICE`` carries what the kernel asks of the process as a whole: to let go of a mapping that is
+revoked, and to start another thread, whose channel comes with the notice.  A thread of its own
+answers the notices, from the first mapping or thread on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+
+from kernel.abi import MAX_FRAME
+from servers.runtime.channel import Channel, DeviceAccess, Event, Memory, Resource
+from servers.runtime.start import environment, exit_thread
+
+CHANNEL: Final = 3
+"""Descriptor of the first thread's channel."""
+NOTICE: Final = 4
+"""Descriptor of the notice channel."""
+RELEASE: Final = 0
+"""Notice ``[RELEASE, mapping]``: let go of a mapping, and answer ``[mapping]``."""
+THREAD: Final = 1
+"""Notice ``[THREAD, entry, argument]`` with a descriptor: run a thread on that channel."""
+
+_PROT_READ, _PROT_WRITE = 1, 2
+_MAP_SHARED, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x10, 0x20
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a computing thread yields the interpreter to one that has work."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+
+_pack: Final = msgpack.Packer(autoreset=True).pack
+_unpack: Final = msgpack.unpackb
+
+Entry = Callable[[Channel, bytes], None]
+
+
+def _mmap(address: int | None, size: int, protection: int, flags: int, fd: int) -> int:
+    found = _libc.mmap(address, size, protection, flags, fd, 0)
+    if found in (None, ctypes.c_void_p(-1).value):
+        raise MemoryError(f"mapping {size} bytes: {os.strerror(ctypes.get_errno())}")
+    return int(found)
+
+
+class HostMemory:
+    """A shared mapping of a frame's descriptor."""
+
+    def __init__(self, fd: int, size: int, writable: bool) -> None:
+        protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
+        self._size = size
+        self.address = _mmap(None, size, protection, _MAP_SHARED, fd)
+        view = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+        self.view = view if writable else view.toreadonly()
+
+    def close(self) -> None:
+        """Put zeros in its place: views that are left elsewhere stay harmless."""
+        protection = _PROT_READ | _PROT_WRITE
+        _mmap(self.address, self._size, protection, _MAP_SHARED | _MAP_FIXED | _MAP_ANONYMOUS, -1)
+
+
+class HostDevice:
+    """A descriptor that the kernel handed over for a device."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return os.pread(self.fd, size, offset)
+
+    def read_into(self, offset: int, buffers: list[memoryview]) -> int:
+        return os.preadv(self.fd, buffers, offset)
+
+    def write_from(self, offset: int, buffers: list[memoryview]) -> int:
+        return os.pwritev(self.fd, buffers, offset)
+
+    def sync(self) -> None:
+        os.fdatasync(self.fd)
+
+    def read(self, size: int) -> bytes:
+        return os.read(self.fd, size)
+
+    def write(self, data: bytes) -> int:
+        return os.write(self.fd, data)
+
+
+class HostEvent:
+    """A flag for the threads of this process."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._set = False
+
+    def set(self) -> None:
+        with self._condition:
+            self._set = True
+            self._condition.notify()
+
+    def wait(self, timeout: int | None) -> bool:
+        with self._condition:
+            if not self._set:
+                self._condition.wait(None if timeout is None else timeout / 1e9)
+            was, self._set = self._set, False
+            return was
+
+
+class HostProcess:
+    """This process: what its threads share."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._memory: dict[int, HostMemory] = {}
+        self._lock = threading.Lock()
+        self._listening = False
+
+    def map(self, fd: int, mapping: int, size: int, writable: bool) -> HostMemory:
+        self.listen()
+        try:
+            memory = HostMemory(fd, size, writable)
+        finally:
+            os.close(fd)
+        with self._lock:
+            self._memory[mapping] = memory
+        return memory
+
+    def register(self, entry: str, function: Entry) -> None:
+        self._entries[entry] = function
+        self.listen()
+
+    def listen(self) -> None:
+        """Start answering notices."""
+        with self._lock:
+            if not self._listening:
+                self._listening = True
+                threading.Thread(target=self._answer_notices, daemon=True).start()
+
+    def _answer_notices(self) -> None:
+        notices = socket.socket(fileno=NOTICE)
+        while True:
+            frame, fds, _, _ = socket.recv_fds(notices, MAX_FRAME, 1)
+            if not frame:
+                os._exit(0)  # the kernel is gone
+            kind, *rest = _unpack(frame)
+            if kind == RELEASE:
+                with self._lock:
+                    memory = self._memory.pop(rest[0], None)
+                if memory is not None:
+                    memory.close()
+                notices.send(_pack([rest[0]]))
+            elif kind == THREAD:
+                entry, argument = rest
+                channel = HostChannel(socket.socket(fileno=fds[0]), self)
+                body = self._entries.pop(entry, None)
+                threading.Thread(
+                    target=_run_thread, args=(channel, body, argument), name=entry, daemon=True
+                ).start()
+
+
+def _run_thread(channel: HostChannel, body: Entry | None, argument: bytes) -> None:
+    if body is not None:
+        exit_thread(channel, lambda: body(channel, argument))
+
+
+class HostChannel:
+    """One thread's socket to the kernel."""
+
+    def __init__(self, connection: socket.socket, process: HostProcess) -> None:
+        self._process = process
+        self._connection = connection
+        self._send = connection.send
+        self._recv = connection.recv
+
+    def exchange(self, request: list[Any]) -> list[Any]:
+        self._send(_pack(request))
+        answer = self._recv(MAX_FRAME)
+        if not answer:
+            os._exit(0)  # the kernel ended this thread, or is gone
+        found: list[Any] = _unpack(answer)
+        return found
+
+    def exchange_resource(self, request: list[Any]) -> tuple[list[Any], Resource]:
+        self._send(_pack(request))
+        answer, fds, _, _ = socket.recv_fds(self._connection, MAX_FRAME, 1)
+        if not answer:
+            os._exit(0)
+        return _unpack(answer), fds[0] if fds else None
+
+    def memory(self, resource: Resource, mapping: int, size: int, writable: bool) -> Memory:
+        return self._process.map(resource, mapping, size, writable)
+
+    def device(self, resource: Resource) -> DeviceAccess:
+        return HostDevice(resource)
+
+    def event(self) -> Event:
+        return HostEvent()
+
+    def register(self, entry: str, function: Entry) -> None:
+        self._process.register(entry, function)
+
+
+def operator_channel(connection: socket.socket) -> Channel:
+    """The operator's channel of a host machine, for the tools."""
+    return HostChannel(connection, HostProcess())
+
+
+def _tighten(program: bytes) -> None:
+    """Install the filter that forbids what only importing needed; ``program`` is BPF."""
+
+    class Filter(ctypes.Structure):
+        _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    buffer = ctypes.create_string_buffer(program, len(program))
+    filters = Filter(len(program) // 8, ctypes.addressof(buffer))
+    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filters), 0, 0):
+        raise OSError(ctypes.get_errno(), "installing the second seccomp filter")
+
+
+def run() -> None:
+    """Be a user-mode process: receive what to run, run it, and leave."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    connection = socket.socket(fileno=CHANNEL)
+    channel = HostChannel(connection, HostProcess())
+    entry, argument, program, _ = _unpack(connection.recv(2 * MAX_FRAME))
+
+    def body() -> None:
+        main = importlib.import_module(f"{entry}.main").main
+        env = environment(channel, argument)
+        if program:
+            _tighten(program)
+        gc.collect()
+        gc.freeze()
+        main(env)
+
+    exit_thread(channel, body)
+    time.sleep(1)  # the kernel ends the process; do not race it to an exit status

@@ -1,0 +1,154 @@
+"""Servers: receiving calls and handing them to the objects they are meant for.
+
+A server receives on one endpoint.  The badge of a message says which *session* it belongs to: a
+badge that this server minted itself leads to the object that it was minted for.  Every other badge
+was minted by init: its upper half says which of the process's offers was opened, and so which root
+object is meant; its lower half is the client.  The kernel attaches the badge, so nobody can forge it.
+
+A method that cannot answer yet returns ``environment.defer()`` and lets the server go on; whoever
+holds the ``Deferred`` answers later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kernel.abi import FOREVER, LABEL_FAULT, LABEL_NOTIFICATION, NULL, Right
+from servers.runtime.errors import BadRequest, Failed, KernelError, ServiceError
+from servers.runtime.handles import Endpoint
+from servers.runtime.interface import ANSWER, ERROR, Interface, Method
+
+if TYPE_CHECKING:
+    from servers.runtime.syscalls import Syscalls
+
+SESSION = 1 << 63
+"""Set in every badge that a server mints for its sessions; init's badges are below."""
+OFFER_SHIFT = 32
+"""An offer's index in a badge minted by init is above this bit, the client's number below."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Deferred:
+    """An answer that is still to come."""
+
+    __slots__ = ("_method", "_reply", "_system")
+
+    def __init__(self, system: Syscalls) -> None:
+        self._system = system
+        self._method: Method | None = None
+        self._reply = NULL
+
+    def attach(self, method: Method, reply: int) -> None:
+        """The server says which call it belongs to."""
+        self._method, self._reply = method, reply
+
+    def answer(self, result: Any = None) -> None:
+        """Answer the call; nothing happens if it was answered, or its caller is gone."""
+        if self._method is not None:
+            self._send(ANSWER, *self._method.result.encode(result))
+
+    def fail(self, error: ServiceError) -> None:
+        """Answer the call with an error."""
+        self._send(ERROR, _encode((type(error).__name__, str(error))), [])
+
+    def _send(self, label: int, data: bytes, slots: list[int]) -> None:
+        reply, self._reply = self._reply, NULL
+        if reply != NULL:
+            try:
+                self._system.reply(reply, label, data, slots)
+            except KernelError:
+                pass  # the caller is gone, timed out or may not be talked to: it knows
+
+
+class Server:
+    """One endpoint, its root objects by the index of their offer, and its sessions."""
+
+    def __init__(
+        self,
+        system: Syscalls,
+        endpoint: Endpoint,
+        roots: dict[int, Interface],
+        notify: Callable[[int], None] | None = None,
+        fault: Callable[[int, bytes], None] | None = None,
+    ) -> None:
+        self.system = system
+        self.endpoint = endpoint
+        self.badge = 0  # of the message that is being handled
+        self._roots = roots
+        self._notify = notify
+        self._fault = fault
+        self._sessions: dict[int, Interface] = {}
+        self._next = SESSION
+        self._running = True
+
+    def session(self, service: Interface) -> Endpoint:
+        """A capability whose holder's calls go to ``service``."""
+        self._next += 1
+        self._sessions[self._next] = service
+        return self.endpoint.mint(Right.SEND | Right.GRANT, self._next)
+
+    def close(self, service: Interface) -> None:
+        """Forget a session; calls to it are refused from now on."""
+        self._sessions = {b: found for b, found in self._sessions.items() if found is not service}
+
+    def stop(self) -> None:
+        """Return from ``run`` after the message that is being handled."""
+        self._running = False
+
+    def run(self) -> None:
+        """Receive and answer until ``stop``."""
+        system, slot = self.system, self.endpoint.slot
+        reply, label, data = NULL, 0, b""
+        caps: list[int] = []
+        while self._running:
+            badge, method, payload, slots, to = system.reply_recv(
+                reply, label, data, caps, slot, FOREVER
+            )
+            reply = NULL
+            if method == LABEL_NOTIFICATION:
+                if self._notify is not None:
+                    self._notify(badge)
+            elif method == LABEL_FAULT:
+                if self._fault is not None:
+                    self._fault(badge, payload)
+            else:
+                self.badge = badge
+                answer = self.handle(badge, method, payload, slots, to)
+                if answer is not None:
+                    reply = to
+                    label, data, caps = answer
+        if reply != NULL:
+            system.reply(reply, label, data, caps)
+
+    def handle(
+        self, badge: int, label: int, data: bytes, slots: list[int], reply: int
+    ) -> tuple[int, bytes, list[int]] | None:
+        """Carry out one call; the answer to send, or None if it comes later or is not wanted."""
+        try:
+            if badge & SESSION:
+                service = self._sessions.get(badge)
+            else:
+                service = self._roots.get(badge >> OFFER_SHIFT)
+            if service is None:
+                raise BadRequest("the session was closed")
+            methods = service.methods()
+            if label >= len(methods):
+                raise BadRequest(f"{service.protocol.__name__} has no method {label}")
+            method = methods[label]
+            arguments = method.unpack(data, slots, self.system)
+            result = getattr(service, method.name)(*arguments)
+            if isinstance(result, Deferred):
+                result.attach(method, reply)
+                return None
+            if reply == NULL:
+                return None
+            return ANSWER, *method.result.encode(result)
+        except ServiceError as error:
+            text = (type(error).__name__, str(error))
+        except Exception as error:  # a fault of the service is answered, and does not end it
+            text = (Failed.__name__, f"{type(error).__name__}: {error}")
+        return (ERROR, _encode(text), []) if reply != NULL else None

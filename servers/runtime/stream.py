@@ -1,0 +1,236 @@
+"""Packet streams: bulk data through a shared frame instead of through messages.
+
+A stream joins a client, which makes it, and a server, which attaches to it.  One frame holds two
+rings of small fixed packets and an area of data:
+
+    0     request ring:  u32 head, u32 tail, u32 asleep
+    64    answer ring:   u32 head, u32 tail, u32 asleep
+    4096  request slots, then answer slots, ``PACKET`` bytes each
+    data  from the next page on: ``data_size`` bytes that the client divides as it likes
+
+``head`` counts the packets ever taken, ``tail`` those ever put, both modulo 2**32.  Each side writes
+its own counters only.  A notification wakes whoever said that it sleeps.  Neither side believes the
+other: counters, offsets and lengths are checked before use, and a packet is copied before it is
+looked at, so that it cannot change between check and use.
+
+The alternative, a message a packet, costs two switches through the kernel each; here a burst of
+packets costs at most one signal each way.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from kernel.abi import PAGE_SIZE, Right
+from servers.runtime.errors import BadRequest, Failed
+from servers.runtime.handles import Frame, Mapping, Notification
+
+if TYPE_CHECKING:
+    from servers.runtime.environment import Environment
+
+_PACKET: Final = struct.Struct("<QIIQQ")
+PACKET: Final = _PACKET.size
+"""Bytes of one packet in a ring."""
+_WORD: Final = struct.Struct("<I")
+_MASK: Final = 0xFFFFFFFF
+_HEAD, _TAIL, _ASLEEP = 0, 4, 8
+_RINGS: Final = (0, 64)
+MAX_SLOTS: Final = 1024
+MAX_DATA: Final = 64 << 20
+
+
+class Packet(NamedTuple):
+    """One request or its answer."""
+
+    tag: int
+    """Chosen by the client; comes back in the answer."""
+    operation: int
+    """What to do; in the answer, how it went."""
+    length: int
+    """Bytes of data, from ``offset`` on."""
+    offset: int
+    """Where its data is in the data area."""
+    argument: int
+    """For the operation's use."""
+
+
+class StreamOffer(msgspec.Struct, array_like=True, frozen=True):
+    """What a client sends to the server that is to attach to its stream.
+
+    The server answers with the notification on which it wants to hear of requests.
+    """
+
+    frame: Frame
+    slots: int
+    to_client: Notification
+
+
+class _Ring:
+    """One direction of a stream, from one side."""
+
+    def __init__(self, view: memoryview, header: int, slots_at: int, slots: int) -> None:
+        self._view = view
+        self._header = header
+        self._slots_at = slots_at
+        self._slots = slots
+        self._own = 0  # this side's counter; the copy in shared memory is for the other side only
+
+    def _read(self, field: int) -> int:
+        word: int = _WORD.unpack_from(self._view, self._header + field)[0]
+        return word
+
+    def _write(self, field: int, value: int) -> None:
+        _WORD.pack_into(self._view, self._header + field, value & _MASK)
+
+    def _slot(self, count: int) -> int:
+        return self._slots_at + count % self._slots * PACKET
+
+    def put(self, packet: tuple[int, int, int, int, int]) -> bool:
+        """Add a packet; False if the ring is full."""
+        used = (self._own - self._read(_HEAD)) & _MASK
+        if used >= self._slots:
+            return False
+        _PACKET.pack_into(self._view, self._slot(self._own), *packet)
+        self._own = (self._own + 1) & _MASK
+        self._write(_TAIL, self._own)
+        return True
+
+    def take(self) -> Packet | None:
+        """Remove the oldest packet; raises ``Failed`` if the other side broke the ring."""
+        waiting = (self._read(_TAIL) - self._own) & _MASK
+        if not waiting:
+            return None
+        if waiting > self._slots:
+            raise Failed("the other side of the packet stream broke its ring")
+        packet = Packet(*_PACKET.unpack_from(self._view, self._slot(self._own)))
+        self._own = (self._own + 1) & _MASK
+        self._write(_HEAD, self._own)
+        return packet
+
+    def asleep(self) -> bool:
+        """Whether the taker waits for a signal."""
+        return bool(self._read(_ASLEEP))
+
+    def sleep(self, sleeping: bool) -> None:
+        """The taker says whether it needs a signal for the next packet."""
+        self._write(_ASLEEP, int(sleeping))
+
+
+def _layout(slots: int) -> int:
+    """Where the data area begins."""
+    return PAGE_SIZE + -(-2 * slots * PACKET // PAGE_SIZE) * PAGE_SIZE
+
+
+class _Side:
+    """What both sides of a stream have: ``data``, a ring to put into and a ring to take from."""
+
+    def __init__(self, mapping: Mapping, slots: int, out: int, wake: Notification | None) -> None:
+        view = mapping.view
+        self._mapping = mapping
+        starts = (PAGE_SIZE, PAGE_SIZE + slots * PACKET)
+        self._out = _Ring(view, _RINGS[out], starts[out], slots)
+        self._in = _Ring(view, _RINGS[1 - out], starts[1 - out], slots)
+        self._wake = wake
+        self.data = view[_layout(slots) :]
+        """The data area, shared with the other side."""
+        self._in.sleep(True)
+
+    def put(self, packet: Packet) -> bool:
+        """Send a packet and wake the other side if it sleeps; False if there is no room now."""
+        if not self._out.put(packet):
+            return False
+        if self._wake is not None and self._out.asleep():
+            self._wake.signal()
+        return True
+
+    def take_all(self) -> list[Packet]:
+        """All packets that are here.  Afterwards the next one is announced by a signal."""
+        packets: list[Packet] = []
+        self._in.sleep(False)
+        while True:
+            packet = self._in.take()
+            if packet is None:
+                self._in.sleep(True)
+                packet = self._in.take()  # came before the other side saw that we sleep
+                if packet is None:
+                    return packets
+                self._in.sleep(False)
+            packets.append(packet)
+
+    def part(self, packet: Packet) -> memoryview:
+        """The packet's data; raises ``Failed`` if it is not within the data area."""
+        end = packet.offset + packet.length
+        if end > len(self.data):
+            raise Failed("a packet names data outside its stream")
+        return self.data[packet.offset : end]
+
+    def close(self) -> None:
+        """Unmap the stream."""
+        self.data = memoryview(b"")
+        self._mapping.close()
+
+
+class StreamClient(_Side):
+    """The side that makes the stream.  ``signal`` is signalled when answers come.
+
+    Send ``offer`` to the server, and hand the notification that it answers with to ``connect``.
+    When the server was replaced, ``reset``, offer again, and put again what was not answered: the
+    data area is as it was.
+    """
+
+    def __init__(self, env: Environment, slots: int, data_size: int, signal: Notification) -> None:
+        """``slots`` packets each way, a power of two; ``data_size`` bytes of data."""
+        _check(slots)
+        self._slots = slots
+        self._frame = env.frame(_layout(slots) + data_size)
+        super().__init__(self._frame.map(), slots, 0, None)
+        self.offer = StreamOffer(self._frame, slots, signal.mint(Right.SEND | Right.GRANT))
+
+    def connect(self, to_server: Notification) -> None:
+        """Signal this for requests from now on."""
+        self._wake = to_server
+
+    def reset(self) -> None:
+        """Empty the rings; nobody may be attached."""
+        self._frame.revoke()
+        self._mapping.view[:PAGE_SIZE] = bytes(PAGE_SIZE)
+        data = self.data
+        super().__init__(self._mapping, self._slots, 0, None)
+        self.data = data
+
+    def close(self) -> None:
+        """Take the frame back from the server and unmap it."""
+        self._frame.revoke()
+        super().close()
+        self._frame.drop()
+
+
+class StreamServer(_Side):
+    """The side that attaches to an offer."""
+
+    def __init__(self, offer: StreamOffer) -> None:
+        if not _valid(offer.slots):
+            raise BadRequest(f"a stream has a power of two of slots, at most {MAX_SLOTS}")
+        mapping = offer.frame.map()
+        if mapping.size < _layout(offer.slots):
+            mapping.close()
+            raise BadRequest("the stream's frame is too small for its slots")
+        super().__init__(mapping, offer.slots, 1, offer.to_client)
+        self._frame = offer.frame
+
+    def close(self) -> None:
+        """Unmap the stream and give up the capability."""
+        super().close()
+        self._frame.drop()
+
+
+def _valid(slots: int) -> bool:
+    return 0 < slots <= MAX_SLOTS and not slots & (slots - 1)
+
+
+def _check(slots: int) -> None:
+    if not _valid(slots):
+        raise ValueError(f"a stream has a power of two of slots, at most {MAX_SLOTS}")

@@ -1,0 +1,178 @@
+"""System calls as typed methods.  Written by ``cloister abi`` from ``kernel.abi``: do not edit."""
+
+from __future__ import annotations
+
+from servers.runtime.channel import Caller, Resource
+
+
+class Syscalls(Caller):
+    """Every system call of the kernel; errors are raised as ``KernelError``."""
+
+    def call(
+        self,
+        endpoint: int,
+        label: int,
+        data: bytes,
+        caps: list[int],
+        timeout: int,
+    ) -> tuple[int, bytes, list[int]]:
+        """Send a message and wait for its answer. The receiver gets a reply capability. The
+        capabilities are copied: the receiver's are derived from the sender's."""
+        _, label, data, caps = self.invoke([0, endpoint, label, data, caps, timeout])
+        return label, data, caps
+
+    def send(self, endpoint: int, label: int, data: bytes, caps: list[int], timeout: int) -> None:
+        """Send a message and wait until it is received; no answer is expected."""
+        self.invoke([1, endpoint, label, data, caps, timeout])
+
+    def recv(self, endpoint: int, timeout: int) -> tuple[int, int, bytes, list[int], int]:
+        """Wait for a message. The badge is the one minted into the sender's capability; reply is
+        0 if none is expected. A thread with a bound notification also hears it here, under
+        LABEL_NOTIFICATION."""
+        _, badge, label, data, caps, reply = self.invoke([2, endpoint, timeout])
+        return badge, label, data, caps, reply
+
+    def reply(self, reply: int, label: int, data: bytes, caps: list[int]) -> None:
+        """Answer a call, once. The reply capability is used up unless the message itself is
+        refused."""
+        self.invoke([3, reply, label, data, caps])
+
+    def reply_recv(
+        self,
+        reply: int,
+        label: int,
+        data: bytes,
+        caps: list[int],
+        endpoint: int,
+        timeout: int,
+    ) -> tuple[int, int, bytes, list[int], int]:
+        """Answer a call and wait for the next message in one step; reply may be 0. An answer that
+        cannot be delivered is dropped: its caller gets the error."""
+        _, badge, label, data, caps, reply = self.invoke([4, reply, label, data, caps, endpoint, timeout])
+        return badge, label, data, caps, reply
+
+    def signal(self, notification: int, bits: int) -> None:
+        """OR bits into a notification's word. A badged capability sends its badge instead."""
+        self.invoke([5, notification, bits])
+
+    def wait(self, notification: int, timeout: int) -> int:
+        """Wait until the word is not zero; return and clear it."""
+        bits: int = self.invoke([6, notification, timeout])[1]
+        return bits
+
+    def poll(self, notification: int) -> int:
+        """Return and clear the word, which may be zero."""
+        bits: int = self.invoke([7, notification])[1]
+        return bits
+
+    def cap_mint(self, source: int, rights: int, badge: int, space: int) -> int:
+        """Derive a capability with fewer or equal rights into a space (0: the caller's own). A
+        badge can be set only where the source has none; 0 keeps the source's."""
+        slot: int = self.invoke([8, source, rights, badge, space])[1]
+        return slot
+
+    def cap_move(self, source: int, space: int) -> int:
+        """Move a capability into another space; its place in the derivation tree is kept."""
+        slot: int = self.invoke([9, source, space])[1]
+        return slot
+
+    def cap_drop(self, source: int) -> None:
+        """Delete a capability and unmap what was mapped through it. Capabilities derived from it
+        become its parent's."""
+        self.invoke([10, source])
+
+    def cap_revoke(self, source: int) -> None:
+        """Delete every capability derived from this one, in all spaces, and wait until all that
+        was mapped through them is verified to be unmapped."""
+        self.invoke([11, source])
+
+    def space_create(
+        self,
+        name: str,
+        quota: int,
+        label: int,
+        authority: int,
+        flags: int,
+        fault: int,
+    ) -> int:
+        """Create an address space with quota bytes taken from the caller's quota. Another label
+        than the caller's needs the policy authority (else 0). Fault messages go to the endpoint,
+        under the badge of that capability; 0 for none."""
+        slot: int = self.invoke([12, name, quota, label, authority, flags, fault])[1]
+        return slot
+
+    def space_destroy(self, space: int) -> None:
+        """Destroy an address space with all its threads, capabilities and mappings."""
+        self.invoke([13, space])
+
+    def frame_create(self, size: int) -> int:
+        """Create a frame of zeroed memory; size is in bytes, a multiple of PAGE_SIZE."""
+        slot: int = self.invoke([14, size])[1]
+        return slot
+
+    def map(self, frame: int, rights: int) -> tuple[int, int, Resource]:
+        """Map a frame with READ, or READ and WRITE. The machine hands the memory over beside the
+        answer. The mapping ends with the capability."""
+        answer, resource = self.invoke_resource([15, frame, rights])
+        _, mapping, size = answer
+        return mapping, size, resource
+
+    def unmap(self, mapping: int) -> None:
+        """End a mapping; the caller must have let go of the memory, and this is verified."""
+        self.invoke([16, mapping])
+
+    def thread_create(self, space: int, entry: str, argument: bytes, priority: int) -> int:
+        """Start a thread in a space (0: the caller's own). In a new space the entry names the
+        program to load; in a running one it names a function registered with the runtime."""
+        slot: int = self.invoke([17, space, entry, argument, priority])[1]
+        return slot
+
+    def thread_control(self, thread: int, operation: int, value: int) -> None:
+        """Control a thread (0: the caller) as ThreadOp says."""
+        self.invoke([18, thread, operation, value])
+
+    def thread_exit(self, fault: int, reason: str) -> None:
+        """End the calling thread; with its first thread the space ends. Never returns."""
+        self.invoke([19, fault, reason])
+
+    def endpoint_create(self) -> int:
+        """Create an endpoint; the capability has all rights."""
+        slot: int = self.invoke([20])[1]
+        return slot
+
+    def notification_create(self) -> int:
+        """Create a notification with an empty word."""
+        slot: int = self.invoke([21])[1]
+        return slot
+
+    def device_map(self, device: int, rights: int) -> tuple[int, Resource]:
+        """Get access to a device with READ, or READ and WRITE. The machine hands it over beside
+        the answer; size is in bytes, 0 for a stream."""
+        answer, resource = self.invoke_resource([22, device, rights])
+        _, size = answer
+        return size, resource
+
+    def irq_bind(self, device: int, notification: int, bits: int) -> None:
+        """Signal bits to a notification when the device has something to read; masked until the
+        first irq_ack."""
+        self.invoke([23, device, notification, bits])
+
+    def irq_ack(self, device: int) -> None:
+        """Acknowledge the device's interrupt: unmask it for one more."""
+        self.invoke([24, device])
+
+    def label_allow(self, authority: int, first: int, second: int, allowed: int) -> None:
+        """Let two labels talk (allowed 1) or not (0). Taking a pair away revokes what it let
+        through."""
+        self.invoke([25, authority, first, second, allowed])
+
+    def clock(self) -> int:
+        """The machine's monotonic time, in nanoseconds."""
+        now: int = self.invoke([26])[1]
+        return now
+
+    def debug(self, authority: int, operation: int, start: int) -> tuple[bytes, int]:
+        """Report kernel state as DebugOp says: msgpack rows, and the start of the next page or
+        0."""
+        _, rows, next = self.invoke([27, authority, operation, start])
+        return rows, next

@@ -1,0 +1,277 @@
+"""A running system as the tools hold it: booted from a description, reached as its operator.
+
+    with boot(load("default")) as system:
+        print(system.control.processes())
+
+The host machine is a process of its own that this starts; the sim machine runs in this process.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import msgpack
+import msgspec
+
+from kernel.abi import FOREVER, DebugOp
+from kernel.machine.config import OPERATOR, BootConfig, DeviceConfig
+from servers.init.description import (
+    Description,
+    DescriptionError,
+    DeviceEntry,
+    decode,
+    parse_size,
+    plan,
+)
+from servers.init.interface import Control
+from servers.runtime import Interface
+from servers.runtime.channel import Channel
+from servers.runtime.client import client
+from servers.runtime.syscalls import Syscalls
+from tools.errors import UserError
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SYSTEMS: Final = ROOT / "images" / "systems"
+_ENTRY: Final = "servers.init"
+_MEMORY: Final = 8 << 30
+_START_TIMEOUT: Final = 30.0
+
+I = TypeVar("I", bound=Interface)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A description and the folder that its relative files are in."""
+
+    description: Description
+    folder: Path
+
+
+def load(name: str) -> Source:
+    """Read a description: a file, or the name of one in ``images/systems``."""
+    path = Path(name)
+    if path.suffix != ".toml" and not path.exists():
+        path = SYSTEMS / f"{name}.toml"
+        if not path.exists():
+            known = ", ".join(sorted(found.stem for found in SYSTEMS.glob("*.toml")))
+            raise UserError(f"there is no system {name!r}; known are {known}, or give a .toml file")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Source(decode(table), path.resolve().parent)
+    except FileNotFoundError:
+        raise UserError(f"the system description {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the system description {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    except DescriptionError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def state_folder(system: str) -> Path:
+    """Where a system keeps its disks and logs."""
+    base = os.environ.get("CLOISTER_STATE") or os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "cloister"
+    )
+    return Path(base) / system
+
+
+def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
+    """Where the contents of a device come from on this host."""
+    from images import cache  # with the other slow imports, only for those who boot
+
+    size = parse_size(entry.size, f'[[device]] "{entry.name}" size')
+    config = DeviceConfig(entry.name, writable=entry.writable, size=size, stream=entry.stream)
+    scheme, colon, rest = entry.file.partition(":")
+    if not colon:
+        return replace(config, path=str(source.folder / entry.file))
+    if scheme in ("stdin", "stdout"):
+        return replace(config, fd=0 if scheme == "stdin" else 1)
+    if scheme == "state":
+        folder = state_folder(source.description.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(config, path=str(folder / rest))
+    if scheme == "image":
+        return replace(config, path=str(cache.folder() / "images" / rest))
+    if scheme == "guest":
+        from tools.images import guest
+
+        return replace(config, path=str(guest(rest)))
+    raise UserError(
+        f'[[device]] "{entry.name}" file: {scheme}: is none of state:, image:, guest:, stdin:, stdout:'
+    )
+
+
+def _paths() -> list[str]:
+    """The import path of user-mode programs: the code, and the installed packages."""
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return [str(ROOT), *sorted(packages)]
+
+
+def config(source: Source, weak: bool = False) -> BootConfig:
+    """What a machine is booted with for a description."""
+    try:
+        resolved, devices = plan(source.description)
+    except DescriptionError as error:
+        raise UserError(f"system {source.description.name}: {error}") from None
+    return BootConfig(
+        entry=_ENTRY,
+        argument=msgspec.msgpack.encode(resolved),
+        memory=_MEMORY,
+        devices=[_file(device, source) for device in devices],
+        paths=_paths(),
+        weak=weak,
+    )
+
+
+class System:
+    """A booted system; the tools are its operator."""
+
+    def __init__(self, channel: Channel, slots: dict[str, int]) -> None:
+        self.calls = Syscalls(channel)
+        self._slots = slots
+        self.control: Control = client(Control, self.calls, slots[OPERATOR])
+
+    def open(self, interface: type[I], offer: str, timeout: int = FOREVER) -> I:
+        """A client of an offer, ``process`` or ``process.offer``; ``timeout`` in ns a call."""
+        return client(interface, self.calls, self.control.connect(offer).slot, timeout)
+
+    def debug(self, operation: DebugOp, start: int = 0) -> Iterator[list[Any]]:
+        """The rows of a report of the kernel, from ``start`` on."""
+        while True:
+            rows, start = self.calls.debug(self._slots["debug"], operation, start)
+            yield from msgpack.unpackb(rows)
+            if not start:
+                return
+
+    def close(self) -> None:
+        """End the system and everything in it."""
+
+    def __enter__(self) -> System:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class HostSystem(System):
+    """A system on the host machine."""
+
+    def __init__(
+        self, channel: Channel, slots: dict[str, int], kernel: subprocess.Popen[bytes]
+    ) -> None:
+        super().__init__(channel, slots)
+        self._kernel = kernel
+        self._connection: socket.socket | None = None
+        self.pid = kernel.pid
+
+    def close(self) -> None:
+        """Hang up; the kernel ends every process and then itself."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        try:
+            self._kernel.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._kernel.kill()
+            self._kernel.wait()
+
+
+def boot_host(boot_config: BootConfig) -> HostSystem:
+    """Start the kernel's process and boot it."""
+    from servers.runtime.host import operator_channel
+
+    descriptors = sorted({d.fd for d in boot_config.devices if d.fd is not None})
+    devices = [
+        device if device.fd is None else replace(device, fd=descriptors.index(device.fd))
+        for device in boot_config.devices
+    ]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    main = ROOT / "kernel" / "machine" / "host" / "main.py"
+    command = [sys.executable, "-I", "-S", str(main), *boot_config.paths]
+    with theirs:
+        kernel = _spawn(command, theirs)
+    frame = replace(boot_config, devices=devices).pack()
+    try:
+        ours.sendmsg(
+            [frame],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))],
+        )
+        ours.settimeout(_START_TIMEOUT)
+        answer = ours.recv(1 << 16)
+    except OSError as error:
+        kernel.kill()
+        raise UserError(f"the kernel did not start: {error}") from None
+    ours.settimeout(None)
+    if not answer:
+        raise UserError(f"the kernel ended at its start with status {kernel.wait()}")
+    status, result = msgpack.unpackb(answer)
+    if status:
+        kernel.wait()
+        raise UserError(result)
+    system = HostSystem(operator_channel(ours), result, kernel)
+    system._connection = ours
+    return system
+
+
+def _spawn(command: list[str], channel: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the kernel with the channel as descriptor 3."""
+
+    def place() -> None:
+        os.dup2(channel.fileno(), 3)
+
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=place if channel.fileno() != 3 else None,
+        pass_fds=(3,),
+        close_fds=True,
+    )
+
+
+class SimSystem(System):
+    """A system on the sim machine, which moves only while somebody waits for it."""
+
+    def __init__(self, boot_config: BootConfig, seed: int) -> None:
+        from kernel.machine.sim import SimMachine
+        from servers.runtime.sim import operator_channel, programs
+
+        self.machine = SimMachine(boot_config, programs(), seed)
+        super().__init__(operator_channel(self.machine.operator), self.machine.operator_slots)
+
+    def close(self) -> None:
+        self.machine.close()
+
+
+def boot(source: Source, machine: str = "host", seed: int = 0, weak: bool = False) -> System:
+    """Boot a description on a machine, ``host`` or ``sim``."""
+    boot_config = config(source, weak)
+    if machine == "sim":
+        return SimSystem(boot_config, seed)
+    with suppress(ValueError):  # not in the main thread: the caller's business
+        signal.signal(signal.SIGTERM, _terminate)
+    return boot_host(boot_config)
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
