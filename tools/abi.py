@@ -104,7 +104,9 @@ def _enumeration(kind: type[IntEnum] | type[IntFlag], source: str) -> str:
     rows = []
     for member in kind:
         at = next(
-            i for i, line in enumerate(lines) if i > start and line.startswith(f"    {member.name} =")
+            i
+            for i, line in enumerate(lines)
+            if i > start and line.startswith(f"    {member.name} =")
         )
         text = ""
         if lines[at + 1].lstrip().startswith('"""'):

@@ -9,6 +9,7 @@ The host machine is a process of its own that this starts; the sim machine runs 
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ from servers.runtime import Interface
 from servers.runtime.channel import Channel
 from servers.runtime.client import client
 from servers.runtime.syscalls import Syscalls
+from tools import bytecode
 from tools.errors import UserError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -49,7 +51,7 @@ _ENTRY: Final = "servers.init"
 _MEMORY: Final = 8 << 30
 _START_TIMEOUT: Final = 30.0
 
-I = TypeVar("I", bound=Interface)
+S = TypeVar("S", bound=Interface)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     if scheme == "state":
         folder = state_folder(source.description.name)
         folder.mkdir(parents=True, exist_ok=True)
+        _check_free(folder / rest)
         return replace(config, path=str(folder / rest))
     if scheme == "image":
         return replace(config, path=str(cache.folder() / "images" / rest))
@@ -113,6 +116,20 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     raise UserError(
         f'[[device]] "{entry.name}" file: {scheme}: is none of state:, image:, guest:, stdin:, stdout:'
     )
+
+
+def _check_free(path: Path) -> None:
+    """Say so now if another system has the file; the machine locks it when it is first used."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path} is in use by another running system; end that one, "
+                "or set CLOISTER_STATE to another folder"
+            ) from None
 
 
 def _paths() -> list[str]:
@@ -145,7 +162,7 @@ class System:
         self._slots = slots
         self.control: Control = client(Control, self.calls, slots[OPERATOR])
 
-    def open(self, interface: type[I], offer: str, timeout: int = FOREVER) -> I:
+    def open(self, interface: type[S], offer: str, timeout: int = FOREVER) -> S:
         """A client of an offer, ``process`` or ``process.offer``; ``timeout`` in ns a call."""
         return client(interface, self.calls, self.control.connect(offer).slot, timeout)
 
@@ -199,6 +216,7 @@ def boot_host(boot_config: BootConfig) -> HostSystem:
     """Start the kernel's process and boot it."""
     from servers.runtime.host import operator_channel
 
+    bytecode.refresh(ROOT)
     descriptors = sorted({d.fd for d in boot_config.devices if d.fd is not None})
     devices = [
         device if device.fd is None else replace(device, fd=descriptors.index(device.fd))

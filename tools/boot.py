@@ -1,0 +1,153 @@
+"""``cloister boot``: one guest in the default system, its serial console on standard input and output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from kernel.abi import FOREVER
+from servers.init.description import (
+    DEVICE,
+    DescriptionError,
+    DeviceEntry,
+    DiskEntry,
+    ProcessEntry,
+    VmEntry,
+    parse_size,
+)
+from servers.runtime import TimedOut
+from tools import system as systems
+from tools.console import ENDED, attend
+from tools.errors import UserError
+
+GUEST = "guest"
+POWERED_OFF = "power-off"
+"""How the VMM says that the guest switched itself off."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel", required=True, metavar="K", help="kernel image: a bzImage, or guest:NAME"
+    )
+    parser.add_argument("--initrd", metavar="I", help="initial RAM disk")
+    parser.add_argument("--append", default="", metavar="A", help="the kernel's command line")
+    parser.add_argument(
+        "--memory", default="256M", metavar="SIZE", help="guest memory (default 256M)"
+    )
+    parser.add_argument(
+        "--disk",
+        action="append",
+        default=[],
+        metavar="F[:ro]",
+        help="a raw disk image, read-only with :ro; may be repeated",
+    )
+    parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
+    parser.add_argument("--engine", choices=("auto", "soft"), default="auto", help="the CPU engine")
+    parser.add_argument(
+        "--allow-weak-isolation",
+        action="store_true",
+        help="go on where this host lacks a layer of isolation",
+    )
+
+
+def _existing(path: str, what: str) -> str:
+    """The absolute path of a file that can be read, or one sentence."""
+    if path.startswith(("guest:", "image:")):
+        return path
+    found = Path(path)
+    if not found.is_file():
+        raise UserError(
+            f"the {what} {path} does not exist" if not found.exists() else f"{path} is not a file"
+        )
+    try:
+        with found.open("rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot read the {what} {path}: {error.strerror}") from None
+    return str(found.resolve())
+
+
+def _disks(arguments: list[str]) -> tuple[list[DeviceEntry], list[ProcessEntry], list[DiskEntry]]:
+    """A device and a driver for each disk."""
+    devices, drivers, disks = [], [], []
+    for index, argument in enumerate(arguments):
+        path, _, mode = argument.rpartition(":") if argument.endswith(":ro") else (argument, "", "")
+        writable = mode != "ro"
+        name = f"disk{index}"
+        devices.append(DeviceEntry(name=name, file=_existing(path, "disk"), writable=writable))
+        drivers.append(
+            ProcessEntry(
+                name=f"block{index}",
+                program="drivers.block",
+                holds=[f"disk=device:{name}"],
+                offers=["block"],
+                label="drivers",
+                priority=120,
+                config={"read_only": not writable},
+            )
+        )
+        disks.append(DiskEntry(source=f"block{index}", writable=writable))
+    return devices, drivers, disks
+
+
+def _device(hold: str) -> str:
+    """The device that an entry of ``holds`` names, or an empty string."""
+    target = hold.rpartition("=")[2]
+    return target.removeprefix(DEVICE) if target.startswith(DEVICE) else ""
+
+
+def describe(args: argparse.Namespace) -> systems.Source:
+    """The default system with this guest in place of its guests and disks."""
+    base = systems.load("default")
+    devices, drivers, disks = _disks(args.disk)
+    guest = VmEntry(
+        name=GUEST,
+        kernel=_existing(args.kernel, "kernel"),
+        initrd=_existing(args.initrd, "initial RAM disk") if args.initrd else "",
+        append=args.append,
+        memory=args.memory,
+        engine=args.engine,
+        disks=disks,
+        autostart=True,
+        on_reboot="stop",
+    )
+    try:
+        parse_size(args.memory, "--memory")
+    except DescriptionError as error:
+        raise UserError(str(error), 2) from None
+    # Guests booted side by side share no file: what the default system keeps on disk is left out.
+    shared = {d.name for d in base.description.device if d.file.startswith("state:")}
+    kept = [
+        msgspec.structs.replace(p, holds=[h for h in p.holds if _device(h) not in shared])
+        for p in base.description.process
+        if p.program != "drivers.block"
+    ]
+    wanted = {_device(hold) for process in kept for hold in process.holds}
+    description = msgspec.structs.replace(
+        base.description,
+        name="boot",
+        device=[d for d in base.description.device if d.name in wanted] + devices,
+        process=kept + drivers,
+        vm=[guest],
+    )
+    return systems.Source(description, base.folder)
+
+
+def run(args: argparse.Namespace) -> int:
+    source = describe(args)
+    timeout = FOREVER if args.timeout is None else int(args.timeout * 1e9)
+    with systems.boot(source, weak=args.allow_weak_isolation) as system:
+        try:
+            how = attend(system, GUEST, timeout)
+        except TimedOut:
+            raise UserError(f"the guest was still running after {args.timeout:g} s") from None
+        if how != ENDED:
+            print("\ncloister: the guest was given up", file=sys.stderr)
+            return 0
+        ended = system.control.wait(GUEST)
+        if ended != POWERED_OFF:
+            raise UserError(f"the guest did not power off: {ended or 'its VMM ended'}")
+    return 0
