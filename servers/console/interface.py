@@ -60,6 +60,10 @@ class ConsoleControl(Interface):
         """
         ...
 
+    def show(self, name: str, replay: int, done: Notification) -> None:
+        """The same as ``focus``, but return at once and signal ``done`` when it is given back."""
+        ...
+
     def release(self) -> None:
         """Take the terminal back from whichever console has it."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from servers.runtime import Endpoint, Interface
+from servers.runtime import Endpoint, Interface, Notification
 
 
 class ProcessInfo(msgspec.Struct, array_like=True, frozen=True):
@@ -45,6 +45,10 @@ class Control(Interface):
 
     def wait(self, name: str) -> str:
         """Return once the process is not running; how it ended."""
+        ...
+
+    def watch(self, name: str, ended: Notification) -> None:
+        """Signal once the process is not running, which may be at once."""
         ...
 
     def connect(self, offer: str) -> Endpoint:

@@ -11,6 +11,8 @@ up; what it has to tell the audit log goes through a thread of its own.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -27,6 +29,7 @@ from servers.runtime import (
     Environment,
     KernelError,
     NotFound,
+    Notification,
     ServiceError,
 )
 from servers.runtime.client import client
@@ -74,7 +77,7 @@ class Init(Control):
     def __init__(self, env: Environment, plan: Plan) -> None:
         self._env = env
         self._plan = plan
-        self._waiters: dict[int, list[Deferred]] = {}
+        self._waiters: dict[int, list[Callable[[str], None]]] = {}
         self._due: dict[int, int] = {}  # process number -> when to restart it
         self._started: dict[int, int] = {}  # process number -> when it was started
         self._devices = {name: env.slot(name) for name in env.names()}
@@ -133,8 +136,8 @@ class Init(Control):
         self._over(process)
 
     def _over(self, process: Process) -> None:
-        for deferred in self._waiters.pop(process.number, []):
-            deferred.answer(process.ended)
+        for tell in self._waiters.pop(process.number, []):
+            tell(process.ended)
 
     def _restart_later(self, process: Process) -> None:
         process.state = State.RESTARTING
@@ -203,9 +206,22 @@ class Init(Control):
         process = self._find(name)
         if process.state in (State.RUNNING, State.RESTARTING):
             deferred: Deferred = self._env.defer()
-            self._waiters.setdefault(process.number, []).append(deferred)
+            self._waiters.setdefault(process.number, []).append(deferred.answer)
             return deferred  # type: ignore[return-value]
         return process.ended
+
+    def watch(self, name: str, ended: Notification) -> None:
+        process = self._find(name)
+
+        def tell(_how: str) -> None:
+            with suppress(KernelError):  # whoever wanted to know is gone
+                ended.signal()
+                ended.drop()
+
+        if process.state in (State.RUNNING, State.RESTARTING):
+            self._waiters.setdefault(process.number, []).append(tell)
+        else:
+            tell(process.ended)
 
     def connect(self, offer: str) -> Endpoint:
         name, _, chosen = offer.partition(".")

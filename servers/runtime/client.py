@@ -20,7 +20,7 @@ from servers.runtime.interface import ERROR, Interface, Method
 if TYPE_CHECKING:
     from servers.runtime.syscalls import Syscalls
 
-I = TypeVar("I", bound=Interface)
+S = TypeVar("S", bound=Interface)
 
 _classes: dict[type[Interface], type[Interface]] = {}
 _error = msgspec.msgpack.Decoder(tuple[str, str])
@@ -66,8 +66,8 @@ class _Client:
 
 
 def client(
-    interface: type[I], system: Syscalls, slot: int, timeout: int = FOREVER, retries: int = 0
-) -> I:
+    interface: type[S], system: Syscalls, slot: int, timeout: int = FOREVER, retries: int = 0
+) -> S:
     """A client of ``interface`` that calls through the capability in ``slot``."""
     protocol = interface.protocol
     found = _classes.get(protocol)
@@ -75,7 +75,7 @@ def client(
         stubs = {method.name: _stub(method) for method in protocol.methods()}
         found = type(f"{protocol.__name__}Client", (_Client, protocol), stubs)
         _classes[protocol] = found
-    return cast(I, cast(Any, found)(system, slot, timeout, retries))
+    return cast(S, cast(Any, found)(system, slot, timeout, retries))
 
 
 def endpoint_of(service: Interface) -> Endpoint:
@@ -84,7 +84,7 @@ def endpoint_of(service: Interface) -> Endpoint:
     return Endpoint(behind.system, behind.slot)
 
 
-def with_system(service: I, system: Syscalls) -> I:
+def with_system(service: S, system: Syscalls) -> S:
     """The same client for use by another thread, which has a channel of its own."""
     behind = cast(_Client, service)
     return client(type(service), system, behind.slot, behind.timeout, behind.retries)

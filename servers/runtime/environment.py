@@ -23,7 +23,7 @@ from servers.runtime.syscalls import Syscalls
 if TYPE_CHECKING:
     from servers.runtime.channel import Channel, DeviceAccess, Event
 
-I = TypeVar("I", bound=Interface)
+S = TypeVar("S", bound=Interface)
 T = TypeVar("T")
 C = TypeVar("C", bound=Capability)
 
@@ -104,19 +104,17 @@ class Environment:
 
     # Clients
 
-    def open(
-        self, interface: type[I], name: str, timeout: int = FOREVER, retries: int = 0
-    ) -> I:
+    def open(self, interface: type[S], name: str, timeout: int = FOREVER, retries: int = 0) -> S:
         """A client of the service behind the capability ``name``; ``timeout`` in ns a call."""
         return client(interface, self.system, self.slot(name), timeout, retries)
 
     def client(
         self,
-        interface: type[I],
+        interface: type[S],
         capability: Capability,
         timeout: int = FOREVER,
         retries: int = 0,
-    ) -> I:
+    ) -> S:
         """A client of the service behind a capability that came in a message."""
         return client(interface, self.system, capability.slot, timeout, retries)
 
@@ -140,9 +138,7 @@ class Environment:
         self._server = Server(self.system, endpoint, indexes, notify, fault)
         return self._server
 
-    def serve(
-        self, root: Interface, on: str, notify: Callable[[int], None] | None = None
-    ) -> None:
+    def serve(self, root: Interface, on: str, notify: Callable[[int], None] | None = None) -> None:
         """Answer calls to the offer ``on`` for ever.
 
         ``notify`` gets the bits of the notification that ``listen`` returned.

@@ -22,7 +22,9 @@ from servers.runtime.channel import Channel
 from servers.runtime.environment import Birth, Environment
 
 _THREAD_EXIT = next(
-    spec.number for spec in importlib.import_module("kernel.abi").CALLS if spec.name == "thread_exit"
+    spec.number
+    for spec in importlib.import_module("kernel.abi").CALLS
+    if spec.name == "thread_exit"
 )
 
 
