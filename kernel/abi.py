@@ -24,6 +24,8 @@ MAX_FRAME: Final = MAX_PAYLOAD + 1024
 """The longest encoded request, in bytes: a payload and the array around it."""
 MAX_NAME: Final = 64
 """The longest name of an address space or an entry point, in bytes of UTF-8."""
+MAX_DETAIL: Final = 1024
+"""The longest detail of a fault message, in bytes of UTF-8; what is longer is cut off."""
 MAX_ARGUMENT: Final = MAX_PAYLOAD
 """The longest argument that a new thread is started with, in bytes."""
 
@@ -39,15 +41,15 @@ LABEL_NOTIFICATION: Final = LABEL_LIMIT
 LABEL_FAULT: Final = LABEL_LIMIT + 1
 """Label of a fault message; the payload is msgpack ``[fault, thread, detail]``."""
 
-OBJECT_COST: Final = 512
+OBJECT_COST: Final = 4096
 """Bytes of quota charged for a kernel object other than a frame, a space or a thread."""
-CAPABILITY_COST: Final = 128
+CAPABILITY_COST: Final = 1024
 """Bytes of quota charged for a capability in a table."""
 THREAD_COST: Final = 2 * MAX_PAYLOAD
 """Bytes of quota charged for a thread: its record and the one message it may have pending."""
 SPACE_COST: Final = 16 * 1024
 """Bytes of quota charged to the creator for an address space, beside the quota it hands on."""
-MAPPING_COST: Final = 128
+MAPPING_COST: Final = 512
 """Bytes of quota charged for a mapping of a frame."""
 
 
@@ -76,7 +78,7 @@ class Error(IntEnum):
     IN_USE = 10
     """The object is bound already."""
     NO_DEVICE = 11
-    """The machine could not provide the resource behind a device."""
+    """The machine could not provide the resource behind a device, or the memory of a frame."""
 
 
 class Right(IntFlag):
@@ -135,13 +137,14 @@ class ThreadOp(IntEnum):
     """Operations of ``thread_control``."""
 
     SUSPEND = 0
-    """Stop the thread; its pending call goes on, but its answer is held back."""
+    """Stop the thread; its pending call goes on, but its answer is held back, as is a new call."""
     RESUME = 1
     """Let it go on."""
     PRIORITY = 2
-    """Set the priority to the value, 0 (lowest) to 255."""
+    """Set the priority to the value, 0 (lowest) to 255, but not above the caller's own."""
     BIND = 3
-    """Bind the notification whose capability is the value; 0 unbinds."""
+    """Bind the notification whose capability is the value, as long as that capability is there;
+    0 unbinds.  The thread must have the caller's label."""
     BUDGET = 4
     """Set the time budget: value = budget in microseconds << 32 | period in microseconds."""
 
@@ -233,8 +236,9 @@ _TABLE: Final = (
         (("endpoint", "cap"), *_MESSAGE, ("timeout", "timeout")),
         _MESSAGE,
         _SEND,
-        "Send a message and wait for its answer.  The receiver gets a reply capability. "
-        "The capabilities are copied: the receiver's are derived from the sender's.",
+        "Send a message and wait for its answer; the timeout is for both, and with 0 nothing is "
+        "sent.  The receiver gets a reply capability.  The capabilities are copied: the receiver's "
+        "are derived from the sender's.",
     ),
     (
         "send",
@@ -257,7 +261,8 @@ _TABLE: Final = (
         (("reply", "cap"), *_MESSAGE),
         (),
         (*_CAP, Error.BAD_ARGUMENT, Error.DENIED, Error.RECEIVER_FULL),
-        "Answer a call, once.  The reply capability is used up unless the message itself is refused.",
+        "Answer a call, once.  The reply capability is used up unless the message itself is "
+        "refused.",
     ),
     (
         "reply_recv",
@@ -331,16 +336,17 @@ _TABLE: Final = (
         ),
         (("slot", "cap"),),
         (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
-        "Create an address space with quota bytes taken from the caller's quota.  Another label than "
-        "the caller's needs the policy authority (else 0).  Fault messages go to the endpoint, "
-        "under the badge of that capability; 0 for none.",
+        "Create an address space with quota bytes taken from the caller's quota.  Another label "
+        "than the caller's needs the policy authority (else 0).  Fault messages go to the "
+        "endpoint, under the badge of that capability; 0 for none.",
     ),
     (
         "space_destroy",
         (("space", "cap"),),
         (),
         _CAP,
-        "Destroy an address space with all its threads, capabilities and mappings.",
+        "Destroy an address space with all its threads, capabilities and mappings, and the spaces "
+        "that it created; wait until the machine has seen the end of it.",
     ),
     (
         "frame_create",
@@ -353,7 +359,7 @@ _TABLE: Final = (
         "map",
         (("frame", "cap"), ("rights", "rights")),
         (("mapping", "uint"), ("size", "uint")),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.NO_DEVICE),
         "Map a frame with READ, or READ and WRITE.  The machine hands the memory over beside the "
         "answer.  The mapping ends with the capability.",
     ),
@@ -369,22 +375,24 @@ _TABLE: Final = (
         (("space", "cap"), ("entry", "text"), ("argument", "bytes"), ("priority", "uint")),
         (("slot", "cap"),),
         (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA),
-        "Start a thread in a space (0: the caller's own).  In a new space the entry names the program "
-        "to load; in a running one it names a function registered with the runtime.",
+        "Start a thread in a space (0: the caller's own).  In a new space the entry names the "
+        "program to load; in a running one it names a function registered with the runtime.  Its "
+        "priority is at most the caller's.",
     ),
     (
         "thread_control",
         (("thread", "cap"), ("operation", "uint"), ("value", "uint")),
         (),
-        (*_CAP, Error.BAD_ARGUMENT, Error.IN_USE),
+        (*_CAP, Error.BAD_ARGUMENT, Error.DENIED, Error.IN_USE),
         "Control a thread (0: the caller) as ThreadOp says.",
     ),
     (
         "thread_exit",
         (("fault", "uint"), ("reason", "text")),
         (),
-        (),
-        "End the calling thread; with its first thread the space ends.  Never returns.",
+        (Error.BAD_ARGUMENT,),
+        "End the calling thread, with fault EXIT or EXCEPTION; does not return then.  With its "
+        "first thread, or an EXCEPTION, the space ends.",
     ),
     (
         "endpoint_create",
@@ -405,16 +413,16 @@ _TABLE: Final = (
         (("device", "cap"), ("rights", "rights")),
         (("size", "uint"),),
         (*_CAP, Error.BAD_ARGUMENT, Error.NO_DEVICE),
-        "Get access to a device with READ, or READ and WRITE.  The machine hands it over beside the "
-        "answer; size is in bytes, 0 for a stream.",
+        "Get access to a device with READ, or READ and WRITE.  The machine hands it over beside "
+        "the answer; size is in bytes, 0 for a stream.",
     ),
     (
         "irq_bind",
         (("device", "cap"), ("notification", "cap"), ("bits", "uint")),
         (),
-        (*_CAP, Error.IN_USE, Error.NO_DEVICE),
-        "Signal bits to a notification when the device has something to read; masked until the first "
-        "irq_ack.",
+        (*_CAP, Error.IN_USE),
+        "Signal bits to a notification when the device has something to read, as long as both "
+        "capabilities are there; masked until the first irq_ack.",
     ),
     (
         "irq_ack",
@@ -428,7 +436,8 @@ _TABLE: Final = (
         (("authority", "cap"), ("first", "label"), ("second", "label"), ("allowed", "uint")),
         (),
         (*_CAP, Error.BAD_ARGUMENT),
-        "Let two labels talk (allowed 1) or not (0).  Taking a pair away revokes what it let through.",
+        "Let two labels talk (allowed 1) or not (0).  Taking a pair away revokes what it let "
+        "through.",
     ),
     (
         "clock",

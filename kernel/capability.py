@@ -58,7 +58,10 @@ class KernelObject:
         """The last capability is gone."""
         if self.payer is not None:
             self.payer.refund(self.cost)
-        kernel.note(TraceEvent.DESTROY, self.id)
+        kernel.note(TraceEvent.DESTROY, 0, self.id)
+
+    def settled(self, kernel: Kernel, waiter: Thread) -> None:
+        """Let ``waiter`` wait until what was taken from holders of it earlier is gone as well."""
 
 
 class Capability:
@@ -90,8 +93,7 @@ def check_flow(kernel: Kernel, obj: KernelObject, label: int, rights: int) -> No
 def install(kernel: Kernel, cap: Capability, space: Space) -> int:
     """Put ``cap`` into a table, charged to its space; return the slot."""
     obj = cap.object
-    if space.label != obj.label or len(obj.flows) > 1:
-        check_flow(kernel, obj, space.label, cap.rights)
+    check_flow(kernel, obj, space.label, cap.rights)
     if not space.account.charge(CAPABILITY_COST):
         raise Refused(Error.NO_QUOTA)
     space.last_slot = slot = space.last_slot + 1
@@ -124,7 +126,7 @@ def create(kernel: Kernel, obj: KernelObject, space: Space, rights: int) -> int:
     if obj.payer is not None and not obj.payer.charge(obj.cost):
         raise Refused(Error.NO_QUOTA)
     try:
-        slot = install(kernel, Capability(obj, rights, 0, None), space)
+        slot = install(kernel, Capability(obj, int(rights), 0, None), space)
     except Refused:
         if obj.payer is not None:
             obj.payer.refund(obj.cost)
@@ -198,8 +200,9 @@ def cap_move(kernel: Kernel, thread: Thread, source: int, space: int) -> None:
     if not cap.object.derivable:
         raise Refused(Error.NO_RIGHT)
     _uninstall(cap)
-    cap.object.lost(kernel, cap)
-    kernel.finish(thread, install(kernel, cap, target))
+    slot = install(kernel, cap, target)
+    cap.object.lost(kernel, cap)  # whoever was blocked through it; as a whole nothing is lost
+    kernel.finish(thread, slot)
 
 
 def cap_drop(kernel: Kernel, thread: Thread, source: int) -> None:
@@ -208,5 +211,7 @@ def cap_drop(kernel: Kernel, thread: Thread, source: int) -> None:
 
 
 def cap_revoke(kernel: Kernel, thread: Thread, source: int) -> None:
-    revoke(kernel, thread.space.find(source), thread)
+    cap = thread.space.find(source)
+    revoke(kernel, cap, thread)
+    cap.object.settled(kernel, thread)
     kernel.finish_when_unmapped(thread)

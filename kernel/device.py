@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from kernel import debug as report
 from kernel.abi import Error, Right, TraceEvent
-from kernel.capability import KernelObject, Refused, delete
+from kernel.capability import KernelObject, Refused
 from kernel.effects import Unmask
 from kernel.notification import Notification
 
 if TYPE_CHECKING:
     from kernel.kernel import Kernel
+    from kernel.space import Space
     from kernel.thread import Thread
 
 POLICY = "policy"
@@ -30,13 +31,13 @@ AUTHORITIES = (POLICY, DEBUG)
 class Device(KernelObject):
     """A resource of the machine, or an authority."""
 
-    __slots__ = ("bits", "masked", "name", "notification", "size")
+    __slots__ = ("binding", "bits", "masked", "name", "size")
 
     def __init__(self, kernel: Kernel, name: str, label: int, size: int = 0) -> None:
         super().__init__(kernel, label, None, 0)
         self.name = name
         self.size = size  # in bytes; 0 for a stream
-        self.notification: Notification | None = None  # signalled by its interrupt
+        self.binding: tuple[Space, int, int] | None = None  # slots of device and notification
         self.bits = 0
         self.masked = True
 
@@ -45,8 +46,20 @@ class Device(KernelObject):
         kernel.note(TraceEvent.INTERRUPT, 0, self.id)
         if not self.masked:
             self.masked = True
-            if self.notification is not None and self.notification.holders:
-                self.notification.signal(kernel, self.bits)
+            bound = self.bound()
+            if bound is not None:
+                bound.signal(kernel, self.bits)
+
+    def bound(self) -> Notification | None:
+        """What its interrupt signals, while the driver holds the capabilities it bound with."""
+        if self.binding is None:
+            return None
+        space, device, notification = self.binding
+        found = space.caps.get(notification)
+        if device not in space.caps or found is None:
+            return None
+        assert isinstance(found.object, Notification)
+        return found.object
 
 
 def _hardware(thread: Thread, slot: int, rights: int) -> Device:
@@ -71,16 +84,15 @@ def device_map(kernel: Kernel, thread: Thread, device: int, rights: int) -> None
 def irq_bind(kernel: Kernel, thread: Thread, device: int, notification: int, bits: int) -> None:
     target = _hardware(thread, device, Right.CONTROL)
     word = thread.space.lookup(notification, Notification, Right.SEND)
-    if target.notification is not None and target.notification.holders:
-        if target.notification is not word:
-            raise Refused(Error.IN_USE)
-    target.notification, target.bits = word, bits
+    if target.bound() not in (None, word):
+        raise Refused(Error.IN_USE)
+    target.binding, target.bits, target.masked = (thread.space, device, notification), bits, True
     kernel.finish(thread)
 
 
 def irq_ack(kernel: Kernel, thread: Thread, device: int) -> None:
     target = _hardware(thread, device, Right.CONTROL)
-    if target.notification is None:
+    if target.bound() is None:
         raise Refused(Error.BAD_ARGUMENT)
     if target.masked:
         target.masked = False

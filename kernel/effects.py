@@ -6,7 +6,7 @@ answers later with the event method of ``Kernel`` that the effect names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from kernel.abi import Fault
@@ -92,6 +92,4 @@ class Inspect(NamedTuple):
     spaces: tuple[Space, ...]
 
 
-Effect = Union[
-    Resume, Start, Kill, EndThread, Unmap, DropFrame, Unmask, Schedule, Inspect
-]
+Effect = Resume | Start | Kill | EndThread | Unmap | DropFrame | Unmask | Schedule | Inspect

@@ -29,17 +29,22 @@ if TYPE_CHECKING:
 class Frame(KernelObject):
     """A piece of memory of ``size`` bytes."""
 
-    __slots__ = ("mapped", "size")
+    __slots__ = ("mappings", "size")
 
     def __init__(self, kernel: Kernel, space: Space, size: int) -> None:
         super().__init__(kernel, space.label, space.account, size + OBJECT_COST)
         self.size = size
-        self.mapped = 0  # how many mappings exist, being removed ones included
+        self.mappings: dict[Mapping, None] = {}  # those being removed included
 
     def destroy(self, kernel: Kernel) -> None:
-        if not self.mapped:
+        if not self.mappings:
             kernel.effects.append(DropFrame(self))
             super().destroy(kernel)
+
+    def settled(self, kernel: Kernel, waiter: Thread) -> None:
+        for mapping in self.mappings:
+            if mapping.removing:
+                mapping.remove(kernel, waiter, asked=False)
 
 
 class Mapping:
@@ -57,7 +62,7 @@ class Mapping:
         self.removing = False
         self.waiters: list[Thread] = []
         self.machine: Any = None  # for the machine below
-        frame.mapped += 1
+        frame.mappings[self] = None
         cap.mappings[self] = None
         self.space.mappings[self.id] = self
 
@@ -76,8 +81,9 @@ class Mapping:
         """The machine has verified that it is gone."""
         if self.space.mappings.pop(self.id, None) is None:
             return
+        self.cap.mappings.pop(self, None)  # if the machine could not provide it
         self.space.account.refund(MAPPING_COST)
-        self.frame.mapped -= 1
+        del self.frame.mappings[self]
         if not self.frame.holders:
             self.frame.destroy(kernel)
         for waiter in self.waiters:

@@ -10,6 +10,7 @@ replay, exhaustive search and property tests rest on that alone.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ from kernel.thread import Thread
 from kernel.trace import Ring
 
 ALL_FLAGS = SpaceFlag.EXECUTABLE
+_RUNNING, _DEAD = ThreadState.RUNNING, ThreadState.DEAD  # looking a member up takes a while
+_CALL, _RETURN = TraceEvent.CALL, TraceEvent.RETURN
 
 
 class Kernel:
@@ -34,31 +37,46 @@ class Kernel:
 
     def __init__(self, clock: Callable[[], int], memory: int) -> None:
         self.clock = clock  # monotonic nanoseconds
+        self.now = clock()  # when the current event came
         self.memory = Account(memory)  # all that user mode may cause to exist, in bytes
         self.spaces: dict[int, Space] = {}  # those whose end the machine has not seen
         self.labels = Matrix()
         self.trace = Ring()
         self.effects: list[Effect] = []
+        self.ending: deque[tuple[Space, Thread | None]] = deque()  # and who waits for it
         self._ids = 0
+        self._resumed: deque[tuple[Thread, list[Any]]] = deque()  # calls that were held back
         self._deadlines: list[tuple[int, int, Thread]] = []  # heap; stale ones are skipped
 
     # Events: each returns what the machine has to do.
 
     def syscall(self, thread: Thread, request: list[Any]) -> list[Effect]:
         """Carry out ``request``, which ``wire.decode`` has checked, for a running thread."""
-        effects = self._begin()
-        if thread.state is not ThreadState.RUNNING:
+        self.now = self.clock()
+        effects: list[Effect] = []
+        self.effects = effects
+        if thread.state is not _RUNNING:
             return self.malformed(thread, "a second call while one is outstanding")
+        if thread.suspended:
+            if thread.held is not None:
+                return self.malformed(thread, "a second call while suspended")
+            thread.held = request
+            return effects
+        self._perform(thread, request)
+        while self._resumed:
+            resumed, held = self._resumed.popleft()
+            if resumed.state is _RUNNING:  # else ended since
+                self._perform(resumed, held)
+        return effects
+
+    def _perform(self, thread: Thread, request: list[Any]) -> None:
         number = request[0]
-        argument = request[1] if len(request) > 1 else 0
-        self.trace.add(
-            self.clock(), 0, thread.id, number, argument if type(argument) is int else 0
-        )
+        first = request[1] if len(request) > 1 else 0
+        self.trace.add(self.now, _CALL, thread.id, number, first if type(first) is int else 0)
         try:
             HANDLERS[number](self, thread, *request[1:])
         except Refused as refused:
             self.fail(thread, refused.error)
-        return effects
 
     def malformed(self, thread: Thread, why: str) -> list[Effect]:
         """The thread sent what is not a system call: its space ends, nobody else is touched."""
@@ -115,8 +133,10 @@ class Kernel:
         return heap[0][0] if heap else None
 
     def _begin(self) -> list[Effect]:
-        self.effects = []
-        return self.effects
+        self.now = self.clock()
+        effects: list[Effect] = []
+        self.effects = effects
+        return effects
 
     # Boot: what the machine puts in place before the first event.
 
@@ -126,13 +146,12 @@ class Kernel:
         if account is None:
             raise ValueError(f"{memory} bytes for {name} are more than the machine has left")
         space = Space(self, name, label, account, ALL_FLAGS)
-        space.payer = None
         self.spaces[space.id] = space
         return space
 
     def give(self, space: Space, obj: KernelObject, rights: int, badge: int = 0) -> int:
         """Install a first capability to ``obj``; return its slot."""
-        return install(self, Capability(obj, rights, badge, None), space)
+        return install(self, Capability(obj, int(rights), badge, None), space)
 
     def start(self, space: Space, entry: str, priority: int) -> Thread:
         """Make the first thread of a booted space; the machine starts it."""
@@ -148,7 +167,7 @@ class Kernel:
         return self._ids
 
     def note(self, event: TraceEvent, thread: int, a: int = 0, b: int = 0) -> None:
-        self.trace.add(self.clock(), event, thread, a, b)
+        self.trace.add(self.now, event, thread, a, b)
 
     def answer(
         self,
@@ -158,19 +177,28 @@ class Kernel:
         writable: bool = False,
     ) -> None:
         """Return from the thread's call, wherever it is blocked; the dead get no answer."""
-        if thread.state is ThreadState.DEAD:
+        if thread.state is _DEAD:
             return
         if thread.queue is not None:
             thread.queue.remove(thread)
             thread.queue = None
-        thread.state = ThreadState.RUNNING
+        thread.state = _RUNNING
         thread.deadline = 0
         thread.message = None
+        self.trace.add(self.now, _RETURN, thread.id, answer[0])
         effect = Resume(thread, answer, resource, writable)
         if thread.suspended:
             thread.held = effect
         else:
             self.effects.append(effect)
+
+    def go_on(self, thread: Thread) -> None:
+        """The thread is no longer suspended: let what was held back happen."""
+        held, thread.held = thread.held, None
+        if isinstance(held, Resume):
+            self.effects.append(held)
+        elif held is not None:
+            self._resumed.append((thread, held))
 
     def finish(self, thread: Thread, *results: Any) -> None:
         """Return successfully."""
@@ -223,3 +251,6 @@ class Kernel:
                 flows = cap.object.flows
                 if any(label == other and meet(mine, theirs) for label, theirs in flows):
                     delete(self, cap, waiter)
+            for mapping in space.mappings.values():
+                if mapping.removing:  # perhaps since before
+                    mapping.remove(self, waiter, asked=False)

@@ -24,13 +24,14 @@ WORD = (1 << 64) - 1
 class Notification(KernelObject):
     """A word of 64 bits."""
 
-    __slots__ = ("bound", "waiters", "word")
+    __slots__ = ("bound", "through", "waiters", "word")
 
     def __init__(self, kernel: Kernel, space: Space) -> None:
         super().__init__(kernel, space.label, space.account, OBJECT_COST)
         self.word = 0
         self.waiters: deque[Thread] = deque()
         self.bound: Thread | None = None  # hears the word while it receives
+        self.through: Capability | None = None  # with which it was bound, and ends to be
 
     def take(self) -> int:
         """Return the word and clear it."""
@@ -48,15 +49,22 @@ class Notification(KernelObject):
         elif self.bound is not None and self.bound.state is ThreadState.RECEIVING:
             hear(kernel, self.bound, self.take())
 
+    def bind(self, kernel: Kernel, thread: Thread, cap: Capability) -> None:
+        """Let a thread hear the word, from now on and as long as the capability is where it is."""
+        self.bound, thread.bound, self.through = thread, self, cap
+        if self.word and thread.state is ThreadState.RECEIVING:
+            hear(kernel, thread, self.take())
+
+    def unbind(self) -> None:
+        if self.bound is not None:
+            self.bound.bound = self.bound = self.through = None
+
     def lost(self, kernel: Kernel, cap: Capability) -> None:
+        if cap is self.through:
+            self.unbind()
         for waiter in tuple(self.waiters):
             if waiter.through is cap:
                 kernel.fail(waiter, Error.CANCELLED)
-
-    def destroy(self, kernel: Kernel) -> None:
-        if self.bound is not None:
-            self.bound.bound = None
-        super().destroy(kernel)
 
 
 def signal(kernel: Kernel, thread: Thread, notification: int, bits: int) -> None:

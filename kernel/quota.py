@@ -34,9 +34,10 @@ class Account:
 
     def refund(self, size: int) -> None:
         """Give ``size`` charged bytes back; from a closed account they go on to the parent."""
-        self.used -= size
-        if self.closed and self.parent is not None:
-            self.parent.refund(size)
+        account: Account | None = self
+        while account is not None:
+            account.used -= size
+            account = account.parent if account.closed else None
 
     def open(self, limit: int) -> Account | None:
         """Return an account of ``limit`` bytes taken from this one, or None."""

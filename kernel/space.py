@@ -1,9 +1,9 @@
 """Address spaces: the protection domains.
 
 A space is a table of capabilities, mappings of frames, threads, a quota and a label.  It ends when
-its first thread does, when any of its threads fails, when it is destroyed, or when the last
-capability to it goes; its fault endpoint then gets one message that says why.  Whoever destroyed
-it waits until the machine has seen the end of it.
+its first thread does, when any of its threads fails, when it is destroyed, when the last capability
+to it goes, or with the space that created it, whose quota it lives on; its fault endpoint then gets
+one message that says why.  Whoever destroyed it waits until the machine has seen the end of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kernel import capability
 from kernel.abi import ALL_RIGHTS, MAX_NAME, NULL, SPACE_COST, Error, Fault, Right, TraceEvent
-from kernel.capability import Capability, KernelObject, Refused
+from kernel.capability import Capability, KernelObject, Refused, check_flow
 from kernel.device import POLICY, Device
 from kernel.effects import Kill
 from kernel.endpoint import Endpoint, post_fault
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kernel.quota import Account
     from kernel.thread import Thread
 
-O = TypeVar("O", bound=KernelObject)
+Kind = TypeVar("Kind", bound=KernelObject)
 
 
 class Space(KernelObject):
@@ -34,11 +34,14 @@ class Space(KernelObject):
         "account",
         "alive",
         "caps",
+        "children",
+        "creator",
         "fault",
         "flags",
         "last_slot",
         "mappings",
         "name",
+        "posted",
         "threads",
         "waiters",
     )
@@ -50,13 +53,17 @@ class Space(KernelObject):
         label: int,
         account: Account,
         flags: int,
+        creator: Space | None = None,
         fault: Capability | None = None,
     ) -> None:
-        super().__init__(kernel, label, account.parent, SPACE_COST if account.parent else 0)
+        super().__init__(kernel, label, creator.account if creator else None, SPACE_COST)
         self.name = name
-        self.account = account  # what it causes to exist is charged to; payer paid for itself
+        self.account: Account = account  # charged with what it causes to exist, but itself
         self.flags = flags
+        self.creator = creator
+        self.children: dict[Space, None] = {}  # the living ones that it created
         self.fault = fault  # the creator's capability; no message once it is gone
+        self.posted = False  # its fault message is queued, and so its record still charged
         self.caps: dict[int, Capability] = {}
         self.last_slot = NULL  # slots are never used twice, so a stale number names nothing
         self.mappings: dict[int, Mapping] = {}
@@ -72,7 +79,7 @@ class Space(KernelObject):
             raise Refused(Error.BAD_CAPABILITY)
         return cap
 
-    def lookup(self, slot: int, kind: type[O], rights: int) -> O:
+    def lookup(self, slot: int, kind: type[Kind], rights: int) -> Kind:
         """The object that a slot names, if it is of the kind and the rights are there."""
         cap = self.caps.get(slot)
         if cap is None or not isinstance(cap.object, kind):
@@ -98,16 +105,30 @@ class Space(KernelObject):
         if not self.alive:
             return
         self.alive = False
+        if self.creator is not None:
+            self.creator.children.pop(self, None)
         first = self.threads[0].id if self.threads else 0
         kernel.note(TraceEvent.FAULT, first, self.id, fault)
         kernel.effects.append(Kill(self, fault, detail))
         for thread in self.threads:
             thread.end(kernel)
+        if self.fault is not None and self.fault.space is not None:
+            post_fault(kernel, self, self.fault, fault, first, detail)
+        kernel.ending.append((self, waiter))
+        if len(kernel.ending) > 1:
+            return  # one space ends within another's end; a loop, as they nest without limit
+        while kernel.ending:
+            space, waiter = kernel.ending[0]
+            space._release(kernel, waiter)
+            kernel.ending.popleft()
+
+    def _release(self, kernel: Kernel, waiter: Thread | None) -> None:
+        """Take its children and capabilities from it."""
+        for child in tuple(self.children):
+            child.end(kernel, Fault.KILLED, f"{self.name}, which created it, ended", waiter)
         for cap in tuple(self.caps.values()):
             if cap.space is not None:  # else gone with another
                 capability.delete(kernel, cap)
-        if self.fault is not None and self.fault.space is not None:
-            post_fault(kernel, self.fault, fault, first, detail)
 
     def ended(self, kernel: Kernel) -> None:
         """The machine has seen the end: its mappings are gone, its memory is free."""
@@ -121,7 +142,14 @@ class Space(KernelObject):
 
     def destroy(self, kernel: Kernel) -> None:
         self.end(kernel, Fault.KILLED, "nobody holds a capability to it")
-        super().destroy(kernel)
+        if not self.posted:
+            super().destroy(kernel)
+
+    def heard(self, kernel: Kernel) -> None:
+        """Its queued fault message is received, or never will be."""
+        self.posted = False
+        if not self.holders:
+            super().destroy(kernel)
 
 
 def space_create(
@@ -137,23 +165,23 @@ def space_create(
     creator = thread.space
     if not 0 < len(name.encode()) <= MAX_NAME or flags & ~creator.flags:
         raise Refused(Error.BAD_ARGUMENT)
-    if label != creator.label:
-        if creator.lookup(authority, Device, Right.CONTROL).name != POLICY:
-            raise Refused(Error.BAD_CAPABILITY)
+    if label != creator.label and (creator.lookup(authority, Device, Right.CONTROL).name != POLICY):
+        raise Refused(Error.BAD_CAPABILITY)
     handler = None
     if fault != NULL:
-        creator.lookup(fault, Endpoint, Right.SEND)
+        check_flow(kernel, creator.lookup(fault, Endpoint, Right.SEND), label, Right.SEND)
         handler = creator.find(fault)
     account = creator.account.open(quota)
     if account is None:
         raise Refused(Error.NO_QUOTA)
-    space = Space(kernel, name, label, account, flags, handler)
+    space = Space(kernel, name, label, account, flags, creator, handler)
     try:
         slot = capability.create(kernel, space, creator, ALL_RIGHTS)
     except Refused:
         account.close()
         raise
     kernel.spaces[space.id] = space
+    creator.children[space] = None
     kernel.finish(thread, slot)
 
 

@@ -8,13 +8,13 @@ most.  A blocked thread is in exactly one queue, which ``queue`` names, or waits
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernel.abi import (
-    ALL_RIGHTS,
     MAX_ARGUMENT,
     MAX_NAME,
     NULL,
+    OBJECT_COST,
     THREAD_COST,
     Error,
     Fault,
@@ -25,6 +25,7 @@ from kernel.abi import (
 from kernel.capability import Capability, KernelObject, Refused, create, delete
 from kernel.effects import EndThread, Resume, Schedule, Start
 from kernel.endpoint import Message, Reply
+from kernel.label import CONSUME, PRODUCE
 from kernel.notification import Notification
 
 if TYPE_CHECKING:
@@ -59,13 +60,14 @@ class Thread(KernelObject):
 
     def __init__(self, kernel: Kernel, space: Space, name: str, priority: int) -> None:
         super().__init__(kernel, space.label, space.account, THREAD_COST)
+        self.flows[(space.label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
         self.space = space
         self.name = name
         self.priority = priority  # 0 lowest, 255 highest
         self.budget = self.period = 0  # microseconds it may run per period; 0: no limit
         self.state = ThreadState.RUNNING
         self.suspended = False
-        self.held: Resume | None = None  # the answer kept back while suspended
+        self.held: Resume | list[Any] | None = None  # answer or call kept back while suspended
         self.queue: deque[Thread] | None = None  # the one queue that it is blocked in
         self.deadline = 0  # when its call times out, in machine time; 0: never
         self.message: Message | None = None  # what it is sending
@@ -102,12 +104,17 @@ class Thread(KernelObject):
         self.deadline = 0
         self.held = None
         if self.bound is not None:
-            self.bound.bound = None
-            self.bound = None
-        super().destroy(kernel)
+            self.bound.unbind()
+        if self.holders:  # its record stays as long as they
+            self.space.account.refund(self.cost - OBJECT_COST)
+            self.cost = OBJECT_COST
+        else:
+            super().destroy(kernel)
 
     def destroy(self, kernel: Kernel) -> None:
-        """The last capability to it is gone: it runs on, and can no longer be controlled."""
+        """The last capability to it is gone; if it lives, it can no longer be controlled."""
+        if self.state is ThreadState.DEAD:
+            super().destroy(kernel)
 
 
 def thread_create(
@@ -120,38 +127,36 @@ def thread_create(
         or priority > MAX_PRIORITY
     ):
         raise Refused(Error.BAD_ARGUMENT)
-    created = Thread(kernel, target, entry, priority)
+    created = Thread(kernel, target, entry, min(priority, thread.priority))
     slot = create(kernel, created, thread.space, Right.CONTROL | Right.GRANT)
     target.threads.append(created)
     kernel.effects.append(Start(created, entry, argument))
     kernel.finish(thread, slot)
 
 
-def _bind(thread: Thread, target: Thread, slot: int) -> None:
-    if target.bound is not None:
-        if slot != NULL:
-            raise Refused(Error.IN_USE)
-        target.bound.bound = None
-        target.bound = None
-    elif slot != NULL:
-        notification = thread.space.lookup(slot, Notification, Right.RECEIVE)
-        if notification.bound is not None:
-            raise Refused(Error.IN_USE)
-        notification.bound, target.bound = target, notification
+def _bind(kernel: Kernel, thread: Thread, target: Thread, slot: int) -> None:
+    if slot == NULL:
+        if target.bound is not None:
+            target.bound.unbind()
+        return
+    notification = thread.space.lookup(slot, Notification, Right.RECEIVE)
+    if target.bound is not None or notification.bound is not None:
+        raise Refused(Error.IN_USE)
+    if target.label != thread.label:
+        raise Refused(Error.DENIED)  # it would hear through a capability of another label
+    notification.bind(kernel, target, thread.space.caps[slot])
 
 
-def thread_control(
-    kernel: Kernel, thread: Thread, slot: int, operation: int, value: int
-) -> None:
+def thread_control(kernel: Kernel, thread: Thread, slot: int, operation: int, value: int) -> None:
     target = thread
     if slot != NULL:
         target = thread.space.lookup(slot, Thread, Right.CONTROL)
     if target.state is ThreadState.DEAD:
         raise Refused(Error.BAD_CAPABILITY)
     if operation == ThreadOp.BIND:
-        _bind(thread, target, value)
+        _bind(kernel, thread, target, value)
     elif operation == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
-        target.priority = value
+        target.priority = min(value, thread.priority)
     elif operation == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
         target.budget, target.period = value >> 32, value & 0xFFFFFFFF
     elif operation in (ThreadOp.SUSPEND, ThreadOp.RESUME):
@@ -161,9 +166,8 @@ def thread_control(
     if operation != ThreadOp.BIND:
         kernel.effects.append(Schedule(target))
     kernel.finish(thread)
-    if target.held is not None and not target.suspended:
-        kernel.effects.append(target.held)
-        target.held = None
+    if not target.suspended:
+        kernel.go_on(target)
 
 
 def thread_exit(kernel: Kernel, thread: Thread, fault: int, reason: str) -> None:

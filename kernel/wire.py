@@ -11,16 +11,32 @@ from typing import Any, Final
 
 import msgpack
 
-from kernel.abi import CALLS, KINDS, MAX_ARGUMENT, MAX_CAPS, MAX_FRAME, MAX_NAME
-
-_LONGEST: Final = max(len(spec.arguments) for spec in CALLS) + 1
-_TYPES: Final = tuple(
-    (int, *(KINDS[kind] for _, kind in spec.arguments)) for spec in CALLS
-)  # the exact types of each call's array; bool is not int here, on purpose
-_TIMEOUTS: Final = tuple(
-    tuple(i + 1 for i, (_, kind) in enumerate(spec.arguments) if kind == "timeout")
-    for spec in CALLS
+from kernel.abi import (
+    CALLS,
+    FOREVER,
+    KINDS,
+    MAX_ARGUMENT,
+    MAX_CAPS,
+    MAX_FRAME,
+    MAX_NAME,
+    CallSpec,
 )
+
+_LONGEST: Final = max(max(len(spec.arguments) for spec in CALLS) + 1, MAX_CAPS)
+
+
+def _rule(spec: CallSpec) -> tuple[tuple[type, ...], list[tuple[int, int]], list[int]]:
+    kinds = list(enumerate((kind for _, kind in spec.arguments), start=1))
+    return (
+        (int, *(KINDS[kind] for _, kind in kinds)),  # bool is not int here, on purpose
+        [(i, FOREVER if kind == "timeout" else 0) for i, kind in kinds if KINDS[kind] is int],
+        [i for i, kind in kinds if kind == "caps"],
+    )
+
+
+_RULES: Final = {spec.number: _rule(spec) for spec in CALLS}
+"""Of each call's array: the exact types, where numbers are and the least they can be, and where
+lists of capabilities are."""
 _TEXT_LIMIT: Final = 4 * MAX_NAME  # bytes; names are checked again, this bounds reasons
 
 pack: Final = msgpack.Packer(autoreset=True).pack
@@ -40,7 +56,7 @@ def decode(frame: bytes) -> list[Any]:
     try:
         request = msgpack.unpackb(
             frame,
-            max_array_len=max(_LONGEST, MAX_CAPS),
+            max_array_len=_LONGEST,
             max_map_len=0,
             max_ext_len=0,
             max_str_len=_TEXT_LIMIT,
@@ -56,18 +72,15 @@ def check(request: Any) -> None:
     """Raise ``Malformed`` unless the decoded request has a known number and its exact types."""
     if type(request) is not list or not request or type(request[0]) is not int:
         raise Malformed("not an array that begins with a call number")
-    number = request[0]
-    if not 0 <= number < len(_TYPES):
-        raise Malformed(f"there is no system call {number}")
-    if tuple(map(type, request)) != _TYPES[number]:
-        raise Malformed(f"the arguments of {CALLS[number].name} have other types")
-    timeouts = _TIMEOUTS[number]
-    for index, value in enumerate(request):
-        kind = type(value)
-        if kind is int:
-            if value < 0 and not (value == -1 and index in timeouts):
-                raise Malformed(f"argument {index} of {CALLS[number].name} is negative")
-        elif kind is list:
-            for slot in value:
-                if type(slot) is not int or slot < 0:
-                    raise Malformed(f"a capability of {CALLS[number].name} is not a number")
+    if request[0] not in _RULES:
+        raise Malformed(f"there is no system call {request[0]}")
+    types, numbers, lists = _RULES[request[0]]
+    if tuple(map(type, request)) != types:
+        raise Malformed(f"the arguments of {CALLS[request[0]].name} have other types")
+    for index, least in numbers:
+        if request[index] < least:
+            raise Malformed(f"argument {index} of {CALLS[request[0]].name} is negative")
+    for index in lists:
+        for slot in request[index]:
+            if type(slot) is not int or slot < 0:
+                raise Malformed(f"a capability of {CALLS[request[0]].name} is not a number")

@@ -22,10 +22,9 @@ from servers.runtime import TimedOut
 from tools import system as systems
 from tools.console import ENDED, attend
 from tools.errors import UserError
+from vmm.outcome import End
 
 GUEST = "guest"
-POWERED_OFF = "power-off"
-"""How the VMM says that the guest switched itself off."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +147,6 @@ def run(args: argparse.Namespace) -> int:
             print("\ncloister: the guest was given up", file=sys.stderr)
             return 0
         ended = system.control.wait(GUEST)
-        if ended != POWERED_OFF:
-            raise UserError(f"the guest did not power off: {ended or 'its VMM ended'}")
+        if ended != End.POWER_OFF.value:
+            raise UserError(ended if ended else "the guest's VMM ended without a reason")
     return 0

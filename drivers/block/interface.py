@@ -8,10 +8,14 @@ WRITE      write ``length`` bytes of the data area at byte ``argument`` of the s
 FLUSH      answered once all that was written and answered before is on stable storage
 =========  ==================================================================================
 
-The answer has the request's tag, and in ``operation`` a ``Status``.  Answers may overtake each
-other.  A write that was answered survives the end of the driver; one that was flushed survives the
-end of the machine.  READ, WRITE and FLUSH may be repeated, so after a driver's restart a client
-attaches again and repeats what was not answered.
+The answer has the request's tag, and in ``operation`` a ``Status``.  Reads and writes are carried
+out and answered in the order in which they were put; flushes may be overtaken.  A write that was
+answered survives the end of the driver; one that was flushed survives the end of the machine.
+READ, WRITE and FLUSH may be repeated, so after a driver's restart a client attaches again and
+repeats what was not answered, in the same order.
+
+How a client learns that the driver was replaced: a signal to a driver that is gone goes nowhere,
+and the next driver knows nothing of the client.  So a thread of the client waits in ``attend``.
 """
 
 from __future__ import annotations
@@ -55,11 +59,15 @@ class Block(Interface):
 
     def info(self) -> DiskInfo:
         """The size and rights of the caller's part of the disk."""
-        ...
 
     def attach(self, offer: StreamOffer) -> Notification:
         """Attach a stream; it replaces one that the same client attached before.
 
         Returns the notification to signal after putting requests.
         """
-        ...
+
+    def attend(self) -> None:
+        """Wait until the caller has no stream attached, because the driver gave it up.
+
+        A call that ends with ``ServerDied`` says the same.
+        """

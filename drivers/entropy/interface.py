@@ -15,4 +15,3 @@ class Entropy(Interface):
 
     def read(self, size: int) -> bytes:
         """``size`` random bytes, 1 to ``MOST``."""
-        ...

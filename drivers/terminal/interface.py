@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-from servers.runtime import Interface, Notification
+from servers.runtime import Interface
+
+MOST: Final = 4096
+"""Bytes that one ``read`` returns at most."""
 
 
 class Input(msgspec.Struct, array_like=True, frozen=True):
@@ -19,17 +24,17 @@ class Terminal(Interface):
     """A terminal.  It has one client."""
 
     def write(self, data: bytes) -> None:
-        """Show the bytes; returns once the terminal has taken them."""
-        ...
-
-    def attach(self, input: Notification) -> None:
-        """Signal this when there is something to read."""
-        ...
+        """Show the bytes; returns once the terminal has taken them, which may be never."""
 
     def listen(self, wanted: bool) -> None:
-        """Take input from the terminal, or leave what is typed to others who use it."""
-        ...
+        """Let ``read`` take input, or leave what is typed to others who use the terminal.
+
+        A driver that was just started does not listen.
+        """
 
     def read(self) -> Input:
-        """What was typed since the last read, possibly nothing."""
-        ...
+        """Wait for what is typed; returns nothing as soon as the driver does not listen.
+
+        The terminal is read only while a call waits here, and input is not kept back, so whoever
+        cannot take more just does not call.
+        """

@@ -28,7 +28,6 @@ class Audit(Interface):
 
     def append(self, event: str, detail: str) -> int:
         """Add an entry in the caller's name; returns its number once it is stored."""
-        ...
 
 
 class AuditReader(Interface):
@@ -36,12 +35,9 @@ class AuditReader(Interface):
 
     def read(self, start: int, count: int) -> list[Record]:
         """At most ``count`` entries from number ``start`` on."""
-        ...
 
     def count(self) -> int:
         """How many entries there are."""
-        ...
 
     def verify(self) -> int:
         """Check the whole chain as it is stored; the number of the first bad entry, or 0."""
-        ...

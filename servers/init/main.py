@@ -121,7 +121,8 @@ class Init(Control):
         kind = Fault(code)
         ran = self._env.clock() - self._started.get(process.number, 0)
         process.forget()
-        process.ended = detail if kind is Fault.EXIT else f"{kind.name.lower()}: {detail}"
+        said = kind in (Fault.EXIT, Fault.EXCEPTION)  # by itself, in its own words
+        process.ended = detail if said else f"{kind.name.lower()}: {detail}"
         self._journal.note("end", f"{process.plan.name}: {process.ended or 'done'}")
         rule = process.plan.restart
         wanted = rule == "always" or (rule == "on-failure" and kind is not Fault.EXIT)

@@ -10,6 +10,7 @@
 The same server runs unchanged on the host machine, as a sandboxed process, and on the sim machine.
 """
 
+from kernel.abi import FOREVER, Right
 from servers.runtime.client import endpoint_of, with_system
 from servers.runtime.environment import Device, Environment
 from servers.runtime.errors import (
@@ -20,6 +21,7 @@ from servers.runtime.errors import (
     NoDevice,
     NotFound,
     NotPermitted,
+    ProcessFailed,
     ServerDied,
     ServiceError,
     TimedOut,
@@ -29,6 +31,7 @@ from servers.runtime.interface import Interface
 from servers.runtime.server import Deferred, Server
 
 __all__ = [
+    "FOREVER",
     "BadRequest",
     "Busy",
     "Capability",
@@ -45,6 +48,8 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "Notification",
+    "ProcessFailed",
+    "Right",
     "Server",
     "ServerDied",
     "ServiceError",

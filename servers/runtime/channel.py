@@ -48,6 +48,10 @@ class DeviceAccess(Protocol):
 class Channel(Protocol):
     """What a machine gives to each thread."""
 
+    parallel: bool
+    """Whether the threads of an address space run side by side.  Where they do not, one that
+    computes for long lets the others run by making a system call."""
+
     def exchange(self, request: list[Any]) -> list[Any]:
         """Send a system call and return its answer, ``[error, result, ...]``."""
 

@@ -202,6 +202,11 @@ class Environment:
         finally:
             notification.drop()
 
+    @property
+    def parallel(self) -> bool:
+        """Whether threads run side by side; else they take turns at system calls."""
+        return self.system.channel.parallel
+
     def event(self) -> Event:
         """A flag for the threads of this process, faster than a notification."""
         return self.system.channel.event()

@@ -132,3 +132,7 @@ class Busy(ServiceError):
 
 class Failed(ServiceError):
     """The service failed; the text is what it knows."""
+
+
+class ProcessFailed(Exception):
+    """Ends the process as failed; the text is a sentence for its supervisor and whoever asks it."""

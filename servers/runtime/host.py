@@ -35,7 +35,7 @@ THREAD: Final = 1
 """Notice ``[THREAD, entry, argument]`` with a descriptor: run a thread on that channel."""
 
 _PROT_READ, _PROT_WRITE = 1, 2
-_MAP_SHARED, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x10, 0x20
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a computing thread yields the interpreter to one that has work."""
@@ -70,7 +70,7 @@ class HostMemory:
     def close(self) -> None:
         """Put zeros in its place: views that are left elsewhere stay harmless."""
         protection = _PROT_READ | _PROT_WRITE
-        _mmap(self.address, self._size, protection, _MAP_SHARED | _MAP_FIXED | _MAP_ANONYMOUS, -1)
+        _mmap(self.address, self._size, protection, _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS, -1)
 
 
 class HostDevice:
@@ -205,6 +205,8 @@ class HostChannel:
     def device(self, resource: Resource) -> DeviceAccess:
         return HostDevice(resource)
 
+    parallel = True
+
     def event(self) -> Event:
         return HostEvent()
 
@@ -236,14 +238,16 @@ def run() -> None:
     channel = HostChannel(connection, HostProcess())
     entry, argument, program, _ = _unpack(connection.recv(2 * MAX_FRAME))
 
-    def body() -> None:
-        main = importlib.import_module(f"{entry}.main").main
+    def body() -> object:
+        module = importlib.import_module(f"{entry}.main")
+        if hasattr(module, "prepare"):
+            module.prepare()
         env = environment(channel, argument)
         if program:
             _tighten(program)
         gc.collect()
         gc.freeze()
-        main(env)
+        return module.main(env)
 
     exit_thread(channel, body)
     time.sleep(1)  # the kernel ends the process; do not race it to an exit status

@@ -15,7 +15,7 @@ from servers.runtime.environment import Environment
 from servers.runtime.start import environment, exit_thread
 
 Entry = Callable[[Channel, bytes], None]
-Main = Callable[[Environment], None]
+Main = Callable[[Environment], object]
 
 
 class SimMemory:
@@ -26,6 +26,15 @@ class SimMemory:
 
     def close(self) -> None:
         self.view = memoryview(bytearray(0))
+
+
+def _load(entry: str) -> Main:
+    """A program's ``main``, prepared as on the host machine."""
+    module = importlib.import_module(f"{entry}.main")
+    if hasattr(module, "prepare"):
+        module.prepare()
+    main: Main = module.main
+    return main
 
 
 class SimProgram:
@@ -43,7 +52,7 @@ class SimProgram:
             body = self._entries.pop(entry)
             exit_thread(channel, lambda: body(channel, argument))
         else:
-            main = self._mains.get(entry) or importlib.import_module(f"{entry}.main").main
+            main = self._mains.get(entry) or _load(entry)
             exit_thread(channel, lambda: main(environment(channel, argument)))
 
     def release(self, mapping: int) -> None:
@@ -75,6 +84,8 @@ class SimChannelAdapter:
     def device(self, resource: Resource) -> DeviceAccess:
         device: DeviceAccess = resource
         return device
+
+    parallel = False
 
     def event(self) -> Event:
         event: Event = self._inner.event()

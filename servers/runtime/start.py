@@ -20,12 +20,15 @@ import msgspec
 from kernel.abi import MAX_NAME, Fault
 from servers.runtime.channel import Channel
 from servers.runtime.environment import Birth, Environment
+from servers.runtime.errors import ProcessFailed
 
 _THREAD_EXIT = next(
     spec.number
     for spec in importlib.import_module("kernel.abi").CALLS
     if spec.name == "thread_exit"
 )
+_ROOM = 4 * MAX_NAME - 1
+"""Bytes of a reason at most."""
 
 
 def environment(channel: Channel, argument: bytes) -> Environment:
@@ -33,14 +36,20 @@ def environment(channel: Channel, argument: bytes) -> Environment:
     return Environment(channel, msgspec.msgpack.decode(argument, type=Birth))
 
 
-def exit_thread(channel: Channel, body: Callable[[], None]) -> None:
-    """Run a thread's body and leave through ``thread_exit``, saying what went wrong if it did."""
+def exit_thread(channel: Channel, body: Callable[[], object]) -> None:
+    """Run a thread's body and leave through ``thread_exit``, saying what went wrong if it did.
+
+    What a program's ``main`` returns, if it is text, is the reason that its supervisor is told.
+    """
     fault, reason = Fault.EXIT, ""
     try:
-        body()
+        result = body()
+        reason = result if isinstance(result, str) else ""
+    except ProcessFailed as error:
+        fault, reason = Fault.EXCEPTION, str(error)
     except Exception as error:
         fault, reason = Fault.EXCEPTION, _describe(error)
-    channel.exchange([_THREAD_EXIT, int(fault), reason[: 4 * MAX_NAME - 1]])
+    channel.exchange([_THREAD_EXIT, int(fault), _cut(reason, _ROOM)])
 
 
 def _describe(error: Exception) -> str:
@@ -52,9 +61,12 @@ def _describe(error: Exception) -> str:
     if trace is not None:
         file = trace.tb_frame.f_code.co_filename
         where = f" ({'/'.join(file.split('/')[-3:])}:{trace.tb_lineno})"
-    text = f"{type(error).__name__}: {error}"
-    room = 4 * MAX_NAME - 1 - len(where.encode())
-    return text.encode()[:room].decode(errors="ignore") + where
+    return _cut(f"{type(error).__name__}: {error}", _ROOM - len(where.encode())) + where
+
+
+def _cut(text: str, size: int) -> str:
+    """``text`` as far as it fits into ``size`` bytes of UTF-8."""
+    return text.encode()[:size].decode(errors="ignore")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ rings of small fixed packets and an area of data:
     4096  request slots, then answer slots, ``PACKET`` bytes each
     data  from the next page on: ``data_size`` bytes that the client divides as it likes
 
-``head`` counts the packets ever taken, ``tail`` those ever put, both modulo 2**32.  Each side writes
-its own counters only.  A notification wakes whoever said that it sleeps.  Neither side believes the
-other: counters, offsets and lengths are checked before use, and a packet is copied before it is
-looked at, so that it cannot change between check and use.
+``head`` counts the packets ever taken, ``tail`` those ever put, both modulo 2**32.  Each side
+writes its own counters only.  A notification wakes whoever said that it sleeps.  Neither side
+believes the other: counters, offsets and lengths are checked before use, and a packet is copied
+before it is looked at, so that it cannot change between check and use.
 
 The alternative, a message a packet, costs two switches through the kernel each; here a burst of
 packets costs at most one signal each way.
@@ -20,13 +20,14 @@ packets costs at most one signal each way.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from kernel.abi import PAGE_SIZE, Right
-from servers.runtime.errors import BadRequest, Failed
-from servers.runtime.handles import Frame, Mapping, Notification
+from servers.runtime.errors import BadRequest, Failed, KernelError
+from servers.runtime.handles import Capability, Frame, Mapping, Notification
 
 if TYPE_CHECKING:
     from servers.runtime.environment import Environment
@@ -134,31 +135,45 @@ class _Side:
         self._out = _Ring(view, _RINGS[out], starts[out], slots)
         self._in = _Ring(view, _RINGS[1 - out], starts[1 - out], slots)
         self._wake = wake
+        self.slots = slots
         self.data = view[_layout(slots) :]
         """The data area, shared with the other side."""
         self._in.sleep(True)
 
     def put(self, packet: Packet) -> bool:
         """Send a packet and wake the other side if it sleeps; False if there is no room now."""
-        if not self._out.put(packet):
+        if not self.post(packet):
             return False
-        if self._wake is not None and self._out.asleep():
+        if self._wake is not None and self.needs_wake():
             self._wake.signal()
         return True
 
+    def post(self, packet: Packet) -> bool:
+        """Add a packet without waking the other side, which comes after the last of several."""
+        return self._out.put(packet)
+
+    def needs_wake(self) -> bool:
+        """Whether the other side waits for a signal before it looks at what was posted."""
+        return self._out.asleep()
+
     def take_all(self) -> list[Packet]:
-        """All packets that are here.  Afterwards the next one is announced by a signal."""
+        """The packets that are here.  Afterwards the next one is announced by a signal.
+
+        At most as many as the ring has slots, so that a side that goes on putting cannot hold the
+        other one up for ever: whoever gets that many comes again without being told.
+        """
         packets: list[Packet] = []
         self._in.sleep(False)
-        while True:
+        while len(packets) < self.slots:
             packet = self._in.take()
             if packet is None:
                 self._in.sleep(True)
                 packet = self._in.take()  # came before the other side saw that we sleep
                 if packet is None:
-                    return packets
+                    break
                 self._in.sleep(False)
             packets.append(packet)
+        return packets
 
     def part(self, packet: Packet) -> memoryview:
         """The packet's data; raises ``Failed`` if it is not within the data area."""
@@ -184,7 +199,6 @@ class StreamClient(_Side):
     def __init__(self, env: Environment, slots: int, data_size: int, signal: Notification) -> None:
         """``slots`` packets each way, a power of two; ``data_size`` bytes of data."""
         _check(slots)
-        self._slots = slots
         self._frame = env.frame(_layout(slots) + data_size)
         super().__init__(self._frame.map(), slots, 0, None)
         self.offer = StreamOffer(self._frame, slots, signal.mint(Right.SEND | Right.GRANT))
@@ -198,7 +212,7 @@ class StreamClient(_Side):
         self._frame.revoke()
         self._mapping.view[:PAGE_SIZE] = bytes(PAGE_SIZE)
         data = self.data
-        super().__init__(self._mapping, self._slots, 0, None)
+        super().__init__(self._mapping, self.slots, 0, None)
         self.data = data
 
     def close(self) -> None:
@@ -209,22 +223,45 @@ class StreamClient(_Side):
 
 
 class StreamServer(_Side):
-    """The side that attaches to an offer."""
+    """The side that attaches to an offer, whose capabilities become its own.
+
+    Raises ``BadRequest`` if the offer is no good, and has given the capabilities up then.
+    """
 
     def __init__(self, offer: StreamOffer) -> None:
-        if not _valid(offer.slots):
-            raise BadRequest(f"a stream has a power of two of slots, at most {MAX_SLOTS}")
-        mapping = offer.frame.map()
-        if mapping.size < _layout(offer.slots):
-            mapping.close()
-            raise BadRequest("the stream's frame is too small for its slots")
-        super().__init__(mapping, offer.slots, 1, offer.to_client)
-        self._frame = offer.frame
+        self._held = (offer.frame, offer.to_client)
+        try:
+            super().__init__(_attach(offer), offer.slots, 1, offer.to_client)
+        except BadRequest:
+            _drop(*self._held)
+            raise
 
     def close(self) -> None:
-        """Unmap the stream and give up the capability."""
-        super().close()
-        self._frame.drop()
+        """Unmap the stream and give up its capabilities, which the client may have revoked."""
+        with suppress(KernelError):
+            super().close()
+        _drop(*self._held)
+
+
+def _attach(offer: StreamOffer) -> Mapping:
+    """Map an offer's frame if it is what it should be."""
+    if not _valid(offer.slots):
+        raise BadRequest(f"a stream has a power of two of slots, at most {MAX_SLOTS}")
+    try:
+        mapping = offer.frame.map()
+    except (KernelError, MemoryError) as error:
+        raise BadRequest(f"the stream's frame cannot be mapped: {error}") from None
+    if 0 <= mapping.size - _layout(offer.slots) <= MAX_DATA:
+        return mapping
+    mapping.close()
+    raise BadRequest(f"a stream's frame holds its slots and at most {MAX_DATA >> 20} MiB of data")
+
+
+def _drop(*capabilities: Capability) -> None:
+    """Give up capabilities, of which some may have been revoked."""
+    for capability in capabilities:
+        with suppress(KernelError):
+            capability.drop()
 
 
 def _valid(slots: int) -> bool:

@@ -16,8 +16,9 @@ class Syscalls(Caller):
         caps: list[int],
         timeout: int,
     ) -> tuple[int, bytes, list[int]]:
-        """Send a message and wait for its answer. The receiver gets a reply capability. The
-        capabilities are copied: the receiver's are derived from the sender's."""
+        """Send a message and wait for its answer; the timeout is for both, and with 0 nothing is
+        sent. The receiver gets a reply capability. The capabilities are copied: the receiver's
+        are derived from the sender's."""
         _, label, data, caps = self.invoke([0, endpoint, label, data, caps, timeout])
         return label, data, caps
 
@@ -102,7 +103,8 @@ class Syscalls(Caller):
         return slot
 
     def space_destroy(self, space: int) -> None:
-        """Destroy an address space with all its threads, capabilities and mappings."""
+        """Destroy an address space with all its threads, capabilities and mappings, and the
+        spaces that it created; wait until the machine has seen the end of it."""
         self.invoke([13, space])
 
     def frame_create(self, size: int) -> int:
@@ -123,7 +125,8 @@ class Syscalls(Caller):
 
     def thread_create(self, space: int, entry: str, argument: bytes, priority: int) -> int:
         """Start a thread in a space (0: the caller's own). In a new space the entry names the
-        program to load; in a running one it names a function registered with the runtime."""
+        program to load; in a running one it names a function registered with the runtime. Its
+        priority is at most the caller's."""
         slot: int = self.invoke([17, space, entry, argument, priority])[1]
         return slot
 
@@ -132,7 +135,8 @@ class Syscalls(Caller):
         self.invoke([18, thread, operation, value])
 
     def thread_exit(self, fault: int, reason: str) -> None:
-        """End the calling thread; with its first thread the space ends. Never returns."""
+        """End the calling thread, with fault EXIT or EXCEPTION; does not return then. With its
+        first thread, or an EXCEPTION, the space ends."""
         self.invoke([19, fault, reason])
 
     def endpoint_create(self) -> int:
@@ -153,8 +157,8 @@ class Syscalls(Caller):
         return size, resource
 
     def irq_bind(self, device: int, notification: int, bits: int) -> None:
-        """Signal bits to a notification when the device has something to read; masked until the
-        first irq_ack."""
+        """Signal bits to a notification when the device has something to read, as long as both
+        capabilities are there; masked until the first irq_ack."""
         self.invoke([23, device, notification, bits])
 
     def irq_ack(self, device: int) -> None:

@@ -39,7 +39,7 @@ class HostDevice:
             flags |= os.O_CREAT if config.size else 0
             fd = os.open(config.path, flags | _QUIETLY, 0o600)
         try:
-            if config.writable and _holds_data(fd):
+            if config.writable and not config.stream and _holds_data(fd):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 status = os.fstat(fd)
                 if stat.S_ISREG(status.st_mode) and status.st_size < config.size:
@@ -61,11 +61,11 @@ class HostDevice:
             os.close(fd)
 
     def hand_over(self, writable: bool) -> int:
-        """A new descriptor for a driver; raises ``OSError``, also if rights cannot be taken away."""
+        """A new descriptor for a driver; raises ``OSError``, also if it would allow more."""
         status = os.fstat(self.fd)
         mode = fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE
         wanted = os.O_RDWR if writable else os.O_RDONLY
-        if self._given < 0 or _holds_data(self.fd):
+        if self._given < 0 or (_holds_data(self.fd) and not self.config.stream):
             if mode not in (wanted, os.O_RDWR):
                 raise PermissionError(errno.EACCES, "the device was opened with fewer rights")
             return self._open_again(wanted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from typing import Any, Final
 
 _NUMBERS: Final = {"x86_64": {"clone": 56}, "aarch64": {"clone": 220}}
@@ -116,6 +117,17 @@ def install_filter(program: bytes) -> None:
     _prctl(
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(_Program(len(program) // 8, program))
     )
+
+
+def timer() -> int:
+    """A descriptor that can be waited for until a point of ``CLOCK_MONOTONIC``."""
+    return _check(_libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def set_timer(fd: int, when: int) -> None:
+    """Let it be ready at ``when``, in ns, once; until then it is not."""
+    times = (ctypes.c_long * 4)(0, 0, when // 1_000_000_000, when % 1_000_000_000)
+    _check(_libc.timerfd_settime(fd, 1, times, None))
 
 
 def keep_heap() -> None:

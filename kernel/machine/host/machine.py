@@ -45,26 +45,16 @@ from typing import Any
 
 import msgpack
 
-from kernel.abi import MAX_FRAME, Error, Fault, SpaceFlag
+from kernel import effects as fx
+from kernel.abi import MAX_FRAME, Error, Fault
 from kernel.device import Device
-from kernel.effects import (
-    DropFrame,
-    Effect,
-    EndThread,
-    Inspect,
-    Kill,
-    Resume,
-    Schedule,
-    Start,
-    Unmap,
-    Unmask,
-)
+from kernel.effects import Effect, Kill, Resume, Start
 from kernel.frame import Mapping
 from kernel.kernel import Kernel
 from kernel.machine.config import BootConfig, boot
-from kernel.machine.host import memory
+from kernel.machine.host import linux, memory
 from kernel.machine.host.devices import HostDevice
-from kernel.machine.host.process import Process, channel_pair, niceness, send, unread
+from kernel.machine.host.process import Process, channel_pair, niceness, unread
 from kernel.machine.host.sandbox import Sandbox, interpreter
 from kernel.space import Space
 from kernel.thread import Thread
@@ -72,6 +62,12 @@ from kernel.wire import Malformed, decode, pack
 
 RUNTIME = os.path.join("servers", "runtime", "start.py")
 _EVENTS = 16  # of one wait
+_ENDING = 200_000_000  # nanoseconds from the end of a process's channels to its own
+_NEVER = 1 << 62  # in nanoseconds
+_LIMIT = MAX_FRAME + 1  # what is longer is cut off, and still too long
+_CALLS = select.EPOLLIN | select.EPOLLET | select.EPOLLRDHUP
+"""A thread has one call outstanding, so one event is one frame.  What one says out of turn may wait
+until it says more."""
 
 Event = Callable[[], list[Effect]]
 
@@ -86,15 +82,17 @@ class Machine:
     def __init__(self, config: BootConfig, channel: socket.socket, descriptors: list[int]) -> None:
         self._command = _command(config.paths)
         self._sandbox = Sandbox([*config.paths, *config.readable], config.memory, config.weak)
-        self._sandbox.filter(executable=False, importing=False)
         self.kernel = kernel = Kernel(time.monotonic_ns, config.memory)
         self._epoll = select.epoll()
         self._threads: dict[int, Thread] = {}  # by descriptor of their channel
+        self._channels: dict[Thread, socket.socket] = {}
         self._others: dict[int, Callable[[], None]] = {}  # what to do for another descriptor
         self._processes: dict[Process, None] = {}
         self._posted: deque[Event] = deque()
         self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of (time, order, what)
         self._timer_count = 0
+        self._clock = linux.timer()
+        self._alarm = _NEVER  # when the clock rings; setting it anew for each call would take long
         self._verifier = memory.Verifier(kernel, self._at, self._posted.append)
         booted = boot(kernel, config)
         for device, entry in booted.devices.items():
@@ -104,7 +102,8 @@ class Machine:
         self._reason = ""  # the root task ended
         channel.setblocking(False)
         self._open_channel(self._operator, channel)
-        self._watch(os.pidfd_open(os.getppid()), self._abandoned)
+        self._watch(os.pidfd_open(os.getppid()), partial(self._hung_up, self._operator))
+        self._watch(self._clock, self._elapse)
         self._carry_out([booted.start])
 
     # Events
@@ -113,76 +112,105 @@ class Machine:
         """Run until ``Halt``."""
         gc.collect()
         gc.freeze()
-        kernel, threads, posted, timers = self.kernel, self._threads, self._posted, self._timers
-        wait, syscall, next_deadline = self._epoll.poll, kernel.syscall, kernel.next_deadline
-        read, clock = os.read, time.monotonic_ns
+        threads, posted, wait = self._threads, self._posted, self._epoll.poll
+        syscall, next_deadline = self.kernel.syscall, self.kernel.next_deadline
+        read, write, ready = os.read, os.write, select.EPOLLIN
         self._feed_posted()
         while True:
             due = next_deadline()
-            if timers and (due is None or timers[0][0] < due):
-                due = timers[0][0]
-            timeout = -1.0 if due is None else max(0.0, (due - clock()) / 1e9)
-            for fd, events in wait(timeout, _EVENTS):
-                thread = threads.get(fd)
-                if thread is None:
-                    action = self._others.get(fd)
-                    if action is not None:  # else closed by what came before
-                        action()
-                else:
+            if due is not None and due < self._alarm:
+                self._set_alarm(due)
+            for fd, event in wait(None, _EVENTS):
+                if event == ready and fd in threads:  # the rest of this is what matters for speed
+                    thread = threads[fd]
                     try:
-                        frame = read(fd, MAX_FRAME + 1)
-                        effects = syscall(thread, decode(frame))
-                    except Malformed as error:
-                        effects = self._malformed(thread, frame, str(error))
-                    except OSError:
-                        effects = self._malformed(thread, b"", "")
+                        effects = syscall(thread, decode(read(fd, _LIMIT)))
+                    except (Malformed, OSError) as error:
+                        effects = self._refuse(thread, error)
                     for effect in effects:
-                        _ACTIONS[type(effect)](self, effect)
+                        if type(effect) is Resume and effect.resource is None:
+                            try:
+                                write(effect.thread.machine, pack(effect.answer))
+                            except OSError as error:
+                                self._unsent(effect.thread, error)
+                        else:
+                            _ACTIONS[type(effect)](self, effect)
+                elif fd in threads:
+                    self._drain(threads[fd], fd)
+                elif fd in self._others:  # else closed by what came before
+                    self._others[fd]()
                 if posted:
                     self._feed_posted()
-            if due is not None:
-                self._elapse()
 
     def _feed_posted(self) -> None:
         while self._posted:
             self._carry_out(self._posted.popleft()())
 
-    def _malformed(self, thread: Thread, frame: bytes, why: str) -> list[Effect]:
-        if frame:
-            return self.kernel.malformed(thread, why)
+    def _refuse(self, thread: Thread, error: Malformed | OSError) -> list[Effect]:
+        """What the thread sent is no system call, or there was nothing to read."""
+        return self.kernel.malformed(thread, str(error)) if isinstance(error, Malformed) else []
+
+    def _drain(self, thread: Thread, fd: int) -> None:
+        """The other end of a channel is closed: carry out what is left in it."""
+        while thread.machine == fd:
+            try:
+                frame = os.read(fd, _LIMIT)
+                if not frame:
+                    self._hung_up(thread)
+                    return
+                self._carry_out(self.kernel.syscall(thread, decode(frame)))
+            except Malformed as error:
+                self._carry_out(self._refuse(thread, error))
+            except ConnectionResetError:
+                pass  # it had not read all; so it is told once
+            except BlockingIOError:
+                return  # an event of what had its descriptor's number before
+
+    def _hung_up(self, thread: Thread) -> None:
         if thread is self._operator:
             raise Halt("")
-        # If it is ending, it does so for its own reason: a signal that comes later changes nothing.
         self._close_channel(thread)
-        thread.space.machine.kill("closed its channel")
-        return []
+        self._give_up(thread.space.machine)
+
+    def _give_up(self, process: Process) -> None:
+        """A process that has closed a channel is ending, for a reason that is yet to be seen."""
+        why = "closed its channel"
+        self._at(self.kernel.clock() + _ENDING, lambda: process.kill(why))
+
+    def _set_alarm(self, when: int) -> None:
+        self._alarm = when
+        linux.set_timer(self._clock, when)
 
     def _elapse(self) -> None:
-        now = time.monotonic_ns()
+        """The alarm: something may be due, if it was not done with before."""
+        now, self._alarm = time.monotonic_ns(), _NEVER
+        linux.set_timer(self._clock, _NEVER)
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
         self._carry_out(self.kernel.tick())
-
-    def _abandoned(self) -> None:
-        raise Halt("")
+        if self._timers:
+            self._set_alarm(self._timers[0][0])
 
     def _speaks(self, process: Process, thread: Thread) -> None:
         """A new process's first system call is there, or its end."""
-        fd = process.channel.fileno()
-        del self._others[fd]
+        fd = thread.machine
+        self._unwatch(fd)
         self._threads[fd] = thread
+        self._epoll.register(fd, _CALLS)  # which tells again that it is there
         with suppress(OSError):
             process.heard = bool(process.channel.recv(1, socket.MSG_PEEK))
 
     def _ended(self, process: Process) -> None:
         """A process is no more."""
+        if not process.ended():  # an event of what had its descriptor's number before
+            return
+        space = process.space
         self._unwatch(process.pidfd)
         self._unwatch(process.notices.fileno())
-        for thread in process.channels:
+        for thread in space.threads:
             self._close_channel(thread)
         del self._processes[process]
         fault, detail = process.reap()
-        space = process.space
         space.machine = None
         if space.alive:
             self._posted.append(lambda: self.kernel.died(space, fault, detail))
@@ -199,14 +227,17 @@ class Machine:
         """The process answers a notice."""
         try:
             frame = process.notices.recv(64)
-            answer = msgpack.unpackb(frame)
+            answer = msgpack.unpackb(frame) if frame else []
         except BlockingIOError:
             return
-        except Exception:  # noqa: BLE001 (whatever the decoder raises)
+        except Exception:  # the decoder raises a dozen types
             answer = None
         if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not int:
             self._unwatch(process.notices.fileno())
-            process.kill("sent something else than a mapping over its notice channel")
+            if answer == []:
+                self._give_up(process)
+            else:
+                process.kill("sent something else than a mapping over its notice channel")
             return
         process.notify_more()
         self._verifier.let_go(process, answer[0])
@@ -224,16 +255,19 @@ class Machine:
     def _at(self, when: int, action: Callable[[], None]) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (when, self._timer_count, action))
+        if when < self._alarm:
+            self._set_alarm(when)
 
     def _open_channel(self, thread: Thread, channel: socket.socket) -> None:
-        thread.machine = channel
-        self._threads[channel.fileno()] = thread
-        self._epoll.register(channel.fileno(), select.EPOLLIN)
+        thread.machine = fd = channel.fileno()
+        self._channels[thread] = channel
+        self._threads[fd] = thread
+        self._epoll.register(fd, _CALLS)
 
     def _close_channel(self, thread: Thread) -> None:
-        channel: socket.socket = thread.machine
-        fd = channel.fileno()
-        if fd >= 0:
+        channel = self._channels.pop(thread, None)
+        if channel is not None:
+            fd, thread.machine = thread.machine, -1
             self._threads.pop(fd, None)
             self._others.pop(fd, None)
             self._epoll.unregister(fd)
@@ -246,32 +280,24 @@ class Machine:
             _ACTIONS[type(effect)](self, effect)
 
     def _resume(self, effect: Resume) -> None:
-        thread = effect.thread
-        channel: socket.socket = thread.machine
-        if channel.fileno() < 0:
-            return
-        if effect.resource is None:
-            try:
-                channel.send(pack(effect.answer))
-                return
-            except (BrokenPipeError, ConnectionResetError):
-                return
-            except BlockingIOError:
-                sent = False
-        else:
-            sent = self._hand_over(effect, channel)
-        if not sent:
-            self._unread(thread)
+        try:
+            if effect.resource is None:
+                os.write(effect.thread.machine, pack(effect.answer))
+            elif effect.thread in self._channels:
+                self._hand_over(effect, self._channels[effect.thread])
+        except OSError as error:
+            self._unsent(effect.thread, error)
 
-    def _unread(self, thread: Thread) -> None:
-        if thread is self._operator:
-            raise Halt("The tool does not read its answers.")
-        thread.space.machine.kill("does not read its answers")
+    def _unsent(self, thread: Thread, error: OSError) -> None:
+        """An answer could not be sent; of those that are gone, their end will tell."""
+        if isinstance(error, BlockingIOError):
+            if thread is self._operator:
+                raise Halt("The tool does not read its answers.")
+            thread.space.machine.kill("does not read its answers")
 
-    def _hand_over(self, effect: Resume, channel: socket.socket) -> bool:
-        """Answer ``map`` or ``device_map``."""
+    def _hand_over(self, effect: Resume, channel: socket.socket) -> None:
+        """Answer ``map`` or ``device_map``; raises ``OSError`` if that cannot be sent."""
         resource, answer = effect.resource, effect.answer
-        assert resource is not None
         try:
             if isinstance(resource, Device):
                 resource.machine.open()
@@ -279,14 +305,16 @@ class Machine:
                 resource.size = resource.machine.size()
                 answer = (answer[0], resource.size)
             else:
+                assert isinstance(resource, Mapping)
                 fd = memory.hand_over(resource.frame, effect.writable)
                 resource.machine = memory.Given(channel)
         except OSError:
             if isinstance(resource, Mapping):
                 self._posted.append(partial(self.kernel.unmapped, resource))
-            return send(channel, pack((int(Error.NO_DEVICE),)))
+            channel.send(pack((int(Error.NO_DEVICE),)))
+            return
         try:
-            return send(channel, pack(answer), fd)
+            socket.send_fds(channel, [pack(answer)], [fd])
         finally:
             os.close(fd)
 
@@ -295,40 +323,31 @@ class Machine:
         process: Process | None = space.machine
         try:
             if process is None:
-                process = self._start_process(space, thread.priority)
-                ours = process.channel
-                frame = (
-                    effect.entry,
-                    effect.argument,
-                    self._sandbox.filter(_executable(space), importing=False),
-                    int(space.flags),
-                )
-                fits = send(ours, pack(frame))
-            else:
-                ours, theirs = channel_pair()
-                with theirs:
-                    fits = send(
-                        process.notices, pack((1, effect.entry, effect.argument)), theirs.fileno()
-                    )
+                process = self._start_process(space, thread)
+                frame = (effect.entry, effect.argument, *self._sandbox.birth(space))
+                process.channel.send(pack(frame))
+                return
+            ours, theirs = channel_pair()
+            self._open_channel(thread, ours)
+            with theirs:
+                notice = pack((1, effect.entry, effect.argument))
+                socket.send_fds(process.notices, [notice], [theirs.fileno()])
+        except BlockingIOError:
+            space.machine.kill("does not read its notices")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # its end will tell
         except OSError as error:
             why = f"the host refused: {error.strerror}"
             self._posted.append(lambda: self.kernel.died(space, Fault.NOT_STARTED, why))
-            return
-        process.channels[thread] = ours
-        self._open_channel(thread, ours)
-        if process.channel is ours:
-            self._others[ours.fileno()] = partial(self._speaks, process, thread)
-            del self._threads[ours.fileno()]
-        if not fits:
-            process.kill("does not read its notices")
 
-    def _start_process(self, space: Space, priority: int) -> Process:
-        process = Process(space, self._sandbox, self._command)
-        os.setpriority(os.PRIO_PROCESS, process.pid, niceness(priority))
-        space.machine = process
+    def _start_process(self, space: Space, thread: Thread) -> Process:
+        space.machine = process = Process(space, self._sandbox, self._command)
         self._processes[process] = None
+        os.setpriority(os.PRIO_PROCESS, process.pid, niceness(thread.priority))
         self._watch(process.pidfd, partial(self._ended, process))
         self._watch(process.notices.fileno(), partial(self._noticed, process))
+        thread.machine, self._channels[thread] = process.channel.fileno(), process.channel
+        self._watch(thread.machine, partial(self._speaks, process, thread))
         return process
 
     def _kill(self, effect: Kill) -> None:
@@ -343,47 +362,40 @@ class Machine:
             return
         process.kill()
         self._unwatch(process.notices.fileno())
-        for thread in process.channels:
+        for thread in space.threads:
             self._close_channel(thread)
 
-    def _end_thread(self, effect: EndThread) -> None:
+    def _end_thread(self, effect: fx.EndThread) -> None:
         process: Process = effect.thread.space.machine
-        if unread(effect.thread.machine):  # it may hide a descriptor there
+        if unread(self._channels[effect.thread]):  # it may hide a descriptor there
             process.kill("ended a thread that had not read its answers")
         self._close_channel(effect.thread)
-        del process.channels[effect.thread]
 
-    def _unmap(self, effect: Unmap) -> None:
+    def _unmap(self, effect: fx.Unmap) -> None:
         mapping = effect.mapping
         if mapping.space is self._operator.space:  # the tool is trusted with what is its own
             self._posted.append(lambda: self.kernel.unmapped(mapping))
         else:
             self._verifier.unmap(mapping, effect.asked)
 
-    def _drop_frame(self, effect: DropFrame) -> None:
-        memory.drop(effect.frame)
-
-    def _unmask(self, effect: Unmask) -> None:
-        device = effect.device
+    def _unmask(self, effect: fx.Unmask) -> None:
+        device, raised = effect.device, partial(self.kernel.interrupt, effect.device)
         try:
             device.machine.open()
             fd: int = device.machine.fd
             if fd not in self._others:
-                self._watch(fd, partial(self._interrupt, device))
+                self._watch(fd, lambda: self._posted.append(raised))
             self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
         except OSError:  # it cannot be waited for, as a file: there always is something to read
             self._others.pop(device.machine.fd, None)
-            self._posted.append(lambda: self.kernel.interrupt(device))
+            self._posted.append(raised)
 
-    def _interrupt(self, device: Device) -> None:
-        self._carry_out(self.kernel.interrupt(device))
-
-    def _schedule(self, effect: Schedule) -> None:
+    def _schedule(self, effect: fx.Schedule) -> None:
         process: Process | None = effect.thread.space.machine
         if process is not None and not process.killed:
             process.schedule()
 
-    def _inspect(self, effect: Inspect) -> None:
+    def _inspect(self, effect: fx.Inspect) -> None:
         seen = {space.id: space.machine.seen() for space in effect.spaces if space.machine}
         self._posted.append(lambda: self.kernel.inspected(effect.thread, seen))
 
@@ -398,20 +410,16 @@ class Machine:
 
 
 _ACTIONS: dict[type, Callable[[Machine, Any], None]] = {
-    Resume: Machine._resume,
-    Start: Machine._start,
-    Kill: Machine._kill,
-    EndThread: Machine._end_thread,
-    Unmap: Machine._unmap,
-    DropFrame: Machine._drop_frame,
-    Unmask: Machine._unmask,
-    Inspect: Machine._inspect,
-    Schedule: Machine._schedule,
+    fx.Resume: Machine._resume,
+    fx.Start: Machine._start,
+    fx.Kill: Machine._kill,
+    fx.EndThread: Machine._end_thread,
+    fx.Unmap: Machine._unmap,
+    fx.DropFrame: lambda _, effect: memory.drop(effect.frame),
+    fx.Unmask: Machine._unmask,
+    fx.Inspect: Machine._inspect,
+    fx.Schedule: Machine._schedule,
 }
-
-
-def _executable(space: Space) -> bool:
-    return bool(space.flags & SpaceFlag.EXECUTABLE)
 
 
 def _reason(kill: Kill) -> str:

@@ -152,11 +152,14 @@ class Verifier:
         channels = {mapping.machine.channel for mapping in mappings}
         if any(channel.fileno() >= 0 and unread(channel) for channel in channels):
             return False
-        return not _reaches(process.pid, frame.machine, to_write=bool(others))
+        try:
+            return not _reaches(process.pid, frame.machine, to_write=bool(others))
+        except OSError:  # it is ending
+            return False
 
 
 def _reaches(pid: int, fd: int, to_write: bool) -> bool:
-    """Whether a process maps or has open what ``fd`` is; with ``to_write``, in a way to write it."""
+    """Whether a process maps or has open what ``fd`` is; with ``to_write``, so as to write it."""
     status = os.fstat(fd)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     with open(f"/proc/{pid}/{'smaps' if to_write else 'maps'}") as maps:
@@ -174,10 +177,7 @@ def _reaches(pid: int, fd: int, to_write: bool) -> bool:
             return True
     for name in os.listdir(f"/proc/{pid}/fd"):
         path = f"/proc/{pid}/fd/{name}"
-        try:
-            found = os.stat(path)
-        except OSError:  # no file behind it that could be opened again
-            continue
+        found = os.stat(path)
         same = (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
         if same and (not to_write or os.lstat(path).st_mode & 0o200):
             return True

@@ -13,16 +13,16 @@ import socket
 import termios
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from kernel.abi import Fault, SpaceFlag
+from kernel.abi import Fault
 from kernel.machine.host import linux
 from kernel.wire import pack
 
 if TYPE_CHECKING:
     from kernel.machine.host.sandbox import Sandbox, Step
     from kernel.space import Space
-    from kernel.thread import Thread
 
 NOT_ENTERED: Final = 64
 """Exit status of a child that could not take its first step into the sandbox; and so on."""
@@ -48,20 +48,6 @@ def unread(channel: socket.socket) -> bool:
     return answer != b"\0" * 4
 
 
-def send(channel: socket.socket, frame: bytes, fd: int | None = None) -> bool:
-    """Send without blocking; False if the peer does not read.  One that is gone is no matter."""
-    try:
-        if fd is None:
-            channel.send(frame)
-        else:
-            socket.send_fds(channel, [frame], [fd])
-    except BlockingIOError:
-        return False
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    return True
-
-
 class Process:
     """The process of one space."""
 
@@ -73,14 +59,10 @@ class Process:
         self.why = ""  # it was killed for, if not by the state machine
         self.suspended = False
         self.looked_at = False  # it is stopped while its mappings are verified
-        self.channels: dict[Thread, socket.socket] = {}
         self.channel, theirs = channel_pair()
         self.notices, notices = channel_pair()
         self._waiting: deque[bytes] = deque()  # notices for which there was no room
-        executable = bool(space.flags & SpaceFlag.EXECUTABLE)
-        self._steps = sandbox.enter(
-            theirs.fileno(), notices.fileno(), space.account.limit, executable
-        )
+        self._steps = sandbox.enter(space, theirs.fileno(), notices.fileno())
         try:
             self.pid, self.pidfd = linux.clone(sandbox.flags)
             if not self.pid:
@@ -95,14 +77,15 @@ class Process:
 
     def notify(self, *notice: object) -> None:
         """Send a notice, now or when there is room for it."""
-        frame = pack(notice)
-        if self._waiting or not send(self.notices, frame):
-            self._waiting.append(frame)
+        self._waiting.append(pack(notice))
+        self.notify_more()
 
     def notify_more(self) -> None:
-        """The process has read notices: send those that wait."""
-        while self._waiting and send(self.notices, self._waiting[0]):
-            self._waiting.popleft()
+        """Send the notices that wait, as far as there is room."""
+        with suppress(OSError):
+            while self._waiting:
+                self.notices.send(self._waiting[0])
+                self._waiting.popleft()
 
     def signal(self, number: int) -> None:
         signal.pidfd_send_signal(self.pidfd, number)
@@ -152,20 +135,23 @@ class Process:
         except (OSError, IndexError):
             return self.pid, 0, 0
 
+    def ended(self) -> bool:
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PIDFD, self.pidfd, options) is not None
+
     def reap(self) -> tuple[Fault, str]:
         """It has ended: let go of it, and say how it ended."""
         ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         assert ended is not None
+        self.killed = True
         os.close(self.pidfd)
         self.notices.close()
-        for channel in self.channels.values():  # closed already, unless the machine ends
-            channel.close()
         status = ended.si_status
         fault = Fault.CRASHED if self.heard else Fault.NOT_STARTED
         if ended.si_code == os.CLD_EXITED:
             step = status - NOT_ENTERED
             if not self.heard and 0 <= step <= len(self._steps):
-                names = [*(step.name for step in self._steps), "execution"]
+                names = [*(name for name, _ in self._steps), "execution"]
                 return fault, f"could not enter the sandbox: {names[step]} failed"
             return fault, f"exited with status {status}"
         if self.why and status == signal.SIGKILL:
@@ -184,8 +170,8 @@ def _become(steps: list[Step], command: list[str]) -> None:
     """In the child: enter the sandbox and execute; never returns."""
     status = NOT_ENTERED
     try:
-        for step in steps:
-            step.take()
+        for _, take in steps:
+            take()
             status += 1
         os.execve(command[0], command, ENVIRONMENT)
     finally:

@@ -1,8 +1,8 @@
 """The sandbox around every process, layer by layer.
 
-All layers are in place before the interpreter is executed, so nothing rests on the good will of what
-runs inside.  ``layers`` tries each on this host; a machine refuses to start without them unless it
-is told to go on with the rest.
+All layers are in place before the interpreter is executed, so nothing rests on the good will of
+what runs inside.  ``layers`` tries each on this host; a machine refuses to start without them
+unless it is told to go on with the rest.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from resource import (
     getrlimit,
     setrlimit,
 )
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kernel.abi import SpaceFlag
 from kernel.machine.host import linux
+
+if TYPE_CHECKING:
+    from kernel.space import Space
 
 INNER_ID: Final = 1000
 """User and group inside; not 0, so that executing the interpreter drops all capabilities."""
 MAX_THREADS: Final = 64
 PID_MAX: Final = 400
-"""Threads where the host counts them by pid namespace: the least it takes, with room for its own."""
+"""The most threads where the host counts them by pid namespace; it takes no less than 301."""
 MAX_DESCRIPTORS: Final = 64
 INTERPRETER_BYTES: Final = 96 << 20
 """Private memory of the interpreter and its modules, beside the space's quota."""
@@ -59,7 +63,7 @@ class Layer(NamedTuple):
 
     name: str
     present: bool
-    why: str  # what it is worth, or what is wrong without it
+    why: str  # which version of it, or what is wrong without it
 
 
 def interpreter() -> str:
@@ -109,12 +113,12 @@ def _namespaces() -> list[Layer]:
     found = []
     try:
         _try(flags, body)
-        return [Layer(name, True, f"without it {why}") for name, _, why in NAMESPACES]
+        return [Layer(name, True, "") for name, _, _ in NAMESPACES]
     except OSError:
         for name, flag, why in NAMESPACES:
             try:
                 _try(flag | linux.NEWUSER, body)
-                found.append(Layer(name, True, f"without it {why}"))
+                found.append(Layer(name, True, ""))
             except OSError as error:
                 found.append(Layer(name, False, f"{why}: {error.strerror}"))
     return found
@@ -132,40 +136,40 @@ def _limit_threads() -> None:
     _write("/proc/sys/kernel/pid_max", str(PID_MAX))
 
 
+def _probe_threads() -> str:
+    if os.getuid() == 0:
+        if not _threads_counted_by_namespace():
+            raise OSError(0, "root's threads are counted from Linux 6.14 on, run as a user")
+        _try(linux.NEWUSER | linux.NEWPID, _limit_threads)
+    return ""
+
+
+def _probe_seccomp() -> str:
+    from kernel.machine.host import seccomp  # loads libseccomp
+
+    return f"{len(seccomp.ALWAYS) + len(seccomp.IMPORTING)} groups of calls allowed"
+
+
+PROBES: Final[tuple[tuple[str, str, Callable[[], str]], ...]] = (
+    ("thread limit", "a process can use up the host's threads", _probe_threads),
+    ("Landlock", "a process can read the user's files", lambda: f"version {linux.landlock_abi()}"),
+    ("seccomp", "a process can use all of the host kernel", _probe_seccomp),
+)
+
+
 def layers() -> list[Layer]:
     """Every layer and whether this host has it; takes a few milliseconds."""
     found = _namespaces()
-    have = {layer.name for layer in found if layer.present}
-    try:
-        if os.getuid() == 0:
-            if not _threads_counted_by_namespace():
-                raise OSError(0, "root's threads are counted from Linux 6.14 on, run as a user")
-            if not {"user namespace", "pid namespace"} <= have:
-                raise OSError(0, "needs a pid namespace")
-            _try(linux.NEWUSER | linux.NEWPID, _limit_threads)
-        found.append(Layer("thread limit", True, "without it a process can use up the host's"))
-    except OSError as error:
-        found.append(
-            Layer("thread limit", False, f"a process can use up the host's: {error.strerror}")
-        )
-    try:
-        abi = linux.landlock_abi()
-        found.append(Layer("Landlock", True, f"version {abi}; without it files can be read"))
-    except OSError as error:
-        found.append(
-            Layer("Landlock", False, f"a process reads the user's files: {error.strerror}")
-        )
-    try:
-        from kernel.machine.host import seccomp  # noqa: F401  (loads libseccomp)
-
-        with open("/proc/self/status") as status:
-            present = "\nSeccomp:" in status.read()
-        found.append(
-            Layer("seccomp", present, "without it a process can use all of the host kernel")
-        )
-    except (ImportError, OSError, RuntimeError) as error:
-        found.append(Layer("seccomp", False, f"a process can use all of the host kernel: {error}"))
+    for name, without, probe in PROBES:
+        try:
+            found.append(Layer(name, True, probe()))
+        except (ImportError, OSError, RuntimeError) as error:
+            found.append(Layer(name, False, f"{without}: {getattr(error, 'strerror', error)}"))
     return found
+
+
+Step = tuple[str, Callable[[], object]]
+"""One step into the sandbox: its name, and how to take it; raises ``OSError``."""
 
 
 class Missing(Exception):
@@ -186,7 +190,7 @@ class Sandbox:
         have = {layer.name for layer in found if layer.present}
         self.flags = sum(flag for name, flag, _ in NAMESPACES if name in have)
         self._has = have
-        self._counts_threads = os.getuid() == 0 and "thread limit" in have
+        self._is_root = os.getuid() == 0
         self._memory = memory
         self._ids = (os.getuid(), os.getgid())
         self._ruleset = (
@@ -208,10 +212,15 @@ class Sandbox:
             self._filters[key] = seccomp.program(executable, importing)
         return self._filters[key]
 
-    def enter(self, channel: int, notices: int, quota: int, executable: bool) -> list[Step]:
+    def birth(self, space: Space) -> tuple[bytes, int]:
+        """What a process of this space is told beside its program: second filter and flags."""
+        return self.filter(_executable(space), importing=False), int(space.flags)
+
+    def enter(self, space: Space, channel: int, notices: int) -> list[Step]:
         """The steps by which a child that was just cloned enters, in their order."""
-        program = self.filter(executable, importing=True)
-        data = quota + INTERPRETER_BYTES + (COMPILER_BYTES if executable else 0)
+        program = self.filter(_executable(space), importing=True)
+        data = space.account.limit + INTERPRETER_BYTES
+        data += COMPILER_BYTES if _executable(space) else 0
         limits = (
             (RLIMIT_DATA, data),
             (RLIMIT_AS, data + self._memory + ADDRESS_BYTES),
@@ -220,20 +229,20 @@ class Sandbox:
             (RLIMIT_CORE, 0),
             (RLIMIT_MEMLOCK, 0),
         )
-        has = self._has
-        return [
-            Step("session", os.setsid),
-            Step("end with the kernel", self._die_with_kernel),
-            *([Step("ids", partial(_map_ids, *self._ids))] if "user namespace" in has else []),
-            *([Step("thread limit", _limit_threads)] if self._counts_threads else []),
-            *([Step("mounts", linux.make_mounts_private)] if "mount namespace" in has else []),
-            Step("descriptors", partial(self._arrange, channel, notices)),
-            Step("limits", partial(_limit, limits)),
-            Step("no new privileges", linux.set_no_new_privileges),
-            *([Step("Landlock", self._confine)] if "Landlock" in has else []),
-            Step("descriptors", partial(linux.close_from, 5)),
-            *([Step("seccomp", partial(linux.install_filter, program))] if program else []),
-        ]
+        steps = (
+            ("", "session", os.setsid),
+            ("", "end with the kernel", self._die_with_kernel),
+            ("user namespace", "user and group", partial(_map_ids, *self._ids)),
+            ("thread limit", "thread limit", _limit_threads if self._is_root else _nothing),
+            ("mount namespace", "mounts", linux.make_mounts_private),
+            ("", "descriptors", partial(self._arrange, channel, notices)),
+            ("", "limits", partial(_limit, limits)),
+            ("", "no new privileges", linux.set_no_new_privileges),
+            ("Landlock", "Landlock", partial(linux.landlock_restrict, self._ruleset)),
+            ("", "descriptors", partial(linux.close_from, 5)),
+            ("seccomp", "seccomp", partial(linux.install_filter, program)),
+        )
+        return [(name, take) for layer, name, take in steps if not layer or layer in self._has]
 
     def _die_with_kernel(self) -> None:
         linux.die_with_parent(signal.SIGKILL)
@@ -247,15 +256,13 @@ class Sandbox:
         if not self._debug:
             os.dup2(self._null, 2)
 
-    def _confine(self) -> None:
-        linux.landlock_restrict(self._ruleset)
+
+def _executable(space: Space) -> bool:
+    return bool(space.flags & SpaceFlag.EXECUTABLE)
 
 
-class Step(NamedTuple):
-    """One step into the sandbox."""
-
-    name: str
-    take: Callable[[], object]
+def _nothing() -> None:
+    """``RLIMIT_NPROC`` does it."""
 
 
 def _limit(limits: tuple[tuple[int, int], ...]) -> None:

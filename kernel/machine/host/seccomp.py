@@ -11,16 +11,27 @@ from __future__ import annotations
 
 import ctypes.util
 import errno
+import importlib
 import os
 from typing import Any, Final
 
-FIND = ctypes.util.find_library
-# Importing pyseccomp looks for two libraries with the compiler and ldconfig, which takes longer than
-# all else that the kernel does at start; both have well-known names.
-ctypes.util.find_library = lambda name: {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}.get(name)
-import pyseccomp as bpf
+_LIBRARIES: Final = {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}
 
-ctypes.util.find_library = FIND
+
+def _import_bindings() -> Any:
+    """Import pyseccomp without its search for two well-known libraries with ldconfig.
+
+    The search would take longer than all else that the kernel does at start.
+    """
+    find = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: _LIBRARIES.get(name)
+    try:
+        return importlib.import_module("pyseccomp")
+    finally:
+        ctypes.util.find_library = find
+
+
+bpf = _import_bindings()
 
 ALWAYS: Final = (
     ("read readv pread64 preadv lseek", "devices, and files while importing"),

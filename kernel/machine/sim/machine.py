@@ -2,8 +2,9 @@
 
 One step takes one thread that is ready and runs it until its next system call; the kernel answers,
 and whoever it resumes becomes ready.  Among ready threads the highest priority goes first, and
-equals are drawn by the seed.  Time stands still but for a fixed cost a call; when nobody is ready it
-jumps to the next deadline.  So the same seed and the same input give the same run, event by event.
+equals are drawn by the seed; the suspended, and those that used up their budget for this period,
+are passed over.  Time stands still but for a fixed cost a call; when nobody can run it jumps to
+what is due next.  So the same seed and the same input give the same run, event by event.
 
 Programs come from whoever builds the machine, as a factory of ``Program``: this package knows
 nothing of the runtime.  Isolation between programs is not enforced here; the kernel's checks are.
@@ -12,6 +13,7 @@ nothing of the runtime.  Isolation between programs is not enforced here; the ke
 from __future__ import annotations
 
 import random
+import select
 from collections.abc import Callable
 from mmap import mmap
 from typing import Any, Protocol
@@ -78,13 +80,39 @@ class SimChannel:
         return SimEvent(self._machine)
 
 
+class Task:
+    """A thread and what runs it."""
+
+    __slots__ = ("greenlet", "period", "thread", "used")
+
+    def __init__(self, thread: Thread, body: greenlet.greenlet) -> None:
+        self.thread = thread
+        self.greenlet = body
+        self.period = 0  # the number of its current period
+        self.used = 0  # of its budget in that period, in virtual nanoseconds
+
+    def may_run(self, now: int) -> bool:
+        """Whether it is neither suspended nor out of budget."""
+        thread = self.thread
+        if not thread.budget or thread.suspended:
+            return not thread.suspended
+        period = now // (thread.period * 1000)
+        if period != self.period:
+            self.period, self.used = period, 0
+        return self.used < thread.budget * 1000
+
+    def next_period(self) -> int:
+        """When it gets its budget again."""
+        return (self.period + 1) * self.thread.period * 1000
+
+
 class SimEvent:
     """A flag for the threads of one address space, known to the scheduler instead of the kernel."""
 
     def __init__(self, machine: SimMachine) -> None:
         self._machine = machine
         self._set = False
-        self.waiting: greenlet.greenlet | None = None
+        self.waiting: Task | None = None
 
     def set(self) -> None:
         self._set = True
@@ -113,9 +141,10 @@ class SimMachine:
         self.halted = False  # the root task ended
         self._random = random.Random(seed)
         self._programs = programs
-        self._ready: list[tuple[greenlet.greenlet, int, Any]] = []  # (who, priority, with what)
-        self._sleepers: list[tuple[int, greenlet.greenlet, SimEvent]] = []
-        self._greenlets: dict[Thread, greenlet.greenlet] = {}
+        self._ready: list[tuple[Task, Any]] = []  # (who, with what)
+        self._sleepers: list[tuple[int, Task, SimEvent]] = []
+        self._tasks: dict[Thread, Task] = {}
+        self._current: Task | None = None
         self._running: dict[Space, Program] = {}
         self._unmasked: dict[Any, None] = {}
         self._scheduler = greenlet.getcurrent()
@@ -126,6 +155,7 @@ class SimMachine:
         self.operator_slots = booted.operator_slots
         self.operator = SimChannel(self, booted.operator)
         self.devices = {device.name: SimDevice(c) for device, c in booted.devices.items()}
+        self._root = booted.start.thread.space
         self._carry_out([booted.start])
 
     def close(self) -> None:
@@ -136,20 +166,28 @@ class SimMachine:
     # Moving on
 
     def step(self) -> bool:
-        """Let one thread run to its next system call; False if nobody can."""
+        """Let one thread run to its next system call; False if nobody ever can."""
         self._scheduler = greenlet.getcurrent()
-        self._poll_devices()
-        if not self._ready and not self._advance():
-            return False
-        if not self._ready:
-            return True
-        top = max(priority for _, priority, _ in self._ready)
-        choices = [i for i, entry in enumerate(self._ready) if entry[1] == top]
-        who, _, value = self._ready.pop(self._random.choice(choices))
+        while not (able := self._able()):
+            if not self._advance():
+                return False
+        top = max(self._ready[i][0].thread.priority for i in able)
+        able = [i for i in able if self._ready[i][0].thread.priority == top]
+        self._current, value = self._ready.pop(self._random.choice(able))
         self.steps += 1
-        if not who.dead:
-            who.switch(value)
+        self._current.greenlet.switch(value)
         return True
+
+    def _able(self) -> list[int]:
+        """Who can run now, as indexes of ``_ready``."""
+        self._poll_devices()
+        for entry in [found for found in self._sleepers if found[0] <= self.now]:
+            entry[2].waiting = None
+            self.wake(entry[1])
+        due = self.kernel.next_deadline()
+        if due is not None and due <= self.now:
+            self._carry_out(self.kernel.tick())
+        return [i for i, (task, _) in enumerate(self._ready) if task.may_run(self.now)]
 
     def run(self, steps: int | None = None) -> int:
         """Run until nobody can, or so many steps, or a breakpoint; the number of steps made."""
@@ -161,19 +199,18 @@ class SimMachine:
         return self.steps - start
 
     def _advance(self) -> bool:
-        """Let time jump to what is due next; False if nothing is."""
-        deadlines = [at for at, _, _ in self._sleepers]
+        """Let time jump to what is due next, or wait for the host's input; False if for nothing."""
+        times = [at for at, _, _ in self._sleepers]
+        times += [task.next_period() for task, _ in self._ready if not task.thread.suspended]
         due = self.kernel.next_deadline()
         if due is not None:
-            deadlines.append(due)
-        if not deadlines:
-            return False
-        self.now = max(self.now, min(deadlines))
-        for entry in [found for found in self._sleepers if found[0] <= self.now]:
-            entry[2].waiting = None
-            self.wake(entry[1])
-        self._carry_out(self.kernel.tick())
-        return True
+            times.append(due)
+        if times:
+            self.now = max(self.now, min(times))
+            return True
+        files = [self.devices[device.name].fd for device in self._unmasked]
+        files = [fd for fd in files if fd >= 0]
+        return bool(files and select.select(files, [], [])[0])
 
     def _poll_devices(self) -> None:
         for device in [d for d in self._unmasked if self.devices[d.name].ready()]:
@@ -186,6 +223,9 @@ class SimMachine:
         """A system call of a thread, whose greenlet this is, or of the operator."""
         if thread is self.operator.thread:
             return self._operate(frame)
+        if thread not in self._tasks:
+            raise greenlet.GreenletExit  # killed: what still runs is the program's clean-up
+        self._tasks[thread].used += CALL_COST
         self._syscall(thread, frame)
         result: tuple[bytes, Any] = self._scheduler.switch()
         return result
@@ -210,22 +250,22 @@ class SimMachine:
         self._carry_out(self.kernel.syscall(thread, request))
 
     def sleep(self, event: SimEvent, timeout: int | None) -> None:
-        """Block the current greenlet until the event is set or the time is over."""
-        event.waiting = greenlet.getcurrent()
+        """Block the running thread until the event is set or the time is over."""
+        if greenlet.getcurrent() is self._scheduler:
+            return  # the operator moves the system with calls alone
+        task = self._current
+        if task is None or task.greenlet is not greenlet.getcurrent():
+            raise greenlet.GreenletExit  # killed, as in enter
+        event.waiting = task
         if timeout is not None:
-            self._sleepers.append((self.now + timeout, event.waiting, event))
+            self._sleepers.append((self.now + timeout, task, event))
         self._scheduler.switch()
 
-    def wake(self, who: greenlet.greenlet) -> None:
-        """Make a sleeping greenlet ready."""
-        self._sleepers = [entry for entry in self._sleepers if entry[1] is not who]
-        self._ready.append((who, self._priority(who), None))
-
-    def _priority(self, who: greenlet.greenlet) -> int:
-        for thread, found in self._greenlets.items():
-            if found is who:
-                return thread.priority
-        return 0
+    def wake(self, task: Task) -> None:
+        """Make a sleeping thread ready, if it still is."""
+        self._sleepers = [entry for entry in self._sleepers if entry[1] is not task]
+        if task.thread in self._tasks:
+            self._ready.append((task, None))
 
     # The kernel's effects
 
@@ -246,11 +286,13 @@ class SimMachine:
                 answer = (answer[0], 0 if handed.stream else handed.size)
         except OSError:
             answer, handed = (int(Error.NO_DEVICE),), None
+            if isinstance(resource, Mapping):
+                self._carry_out(self.kernel.unmapped(resource))
         value = (pack(answer), handed)
         if effect.thread is self.operator.thread:
             self._answer = value
-        elif effect.thread in self._greenlets:
-            self._ready.append((self._greenlets[effect.thread], effect.thread.priority, value))
+        elif effect.thread in self._tasks:
+            self._ready.append((self._tasks[effect.thread], value))
 
     def _memory(self, mapping: Mapping) -> memoryview:
         frame = mapping.frame
@@ -276,20 +318,20 @@ class SimMachine:
                 crash = f"{type(error).__name__}: {error}"
                 self._carry_out(self.kernel.died(thread.space, Fault.CRASHED, crash))
 
-        self._greenlets[thread] = greenlet.greenlet(body, self._scheduler)
-        self._ready.append((self._greenlets[thread], thread.priority, None))
+        self._tasks[thread] = task = Task(thread, greenlet.greenlet(body, self._scheduler))
+        self._ready.append((task, None))
 
     def _forget(self, thread: Thread) -> None:
-        who = self._greenlets.pop(thread, None)
-        if who is not None:
-            self._ready = [entry for entry in self._ready if entry[0] is not who]
-            self._sleepers = [entry for entry in self._sleepers if entry[1] is not who]
+        task = self._tasks.pop(thread, None)
+        if task is not None:
+            self._ready = [entry for entry in self._ready if entry[0] is not task]
+            self._sleepers = [entry for entry in self._sleepers if entry[1] is not task]
 
     def _kill(self, effect: Kill) -> None:
         for thread in effect.space.threads:
             self._forget(thread)
         self._running.pop(effect.space, None)
-        if effect.space.payer is None and effect.space is not self.operator.thread.space:
+        if effect.space is self._root:
             self.halted = True
         self._carry_out(self.kernel.ended(effect.space))
 
@@ -311,7 +353,7 @@ class SimMachine:
         self._carry_out(self.kernel.inspected(effect.thread, {}))
 
     def _schedule(self, effect: Schedule) -> None:
-        """Priorities are read where they are used; the kernel holds a suspended one's answer."""
+        """All of it is read where it is used."""
 
 
 _ACTIONS: dict[type, Callable[[SimMachine, Any], None]] = {

@@ -1,0 +1,1 @@
+"""Guests of our own, assembled from text: no downloads, no compiler.  See ``README.md``."""

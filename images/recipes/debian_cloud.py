@@ -1,0 +1,78 @@
+"""Debian's kernel for cloud machines, with a small initial RAM disk of busybox.
+
+The kernel is the distributor's, unmodified.  It has the serial console, TPM interfaces and PVH
+built in; virtio and file systems are modules, which the initial RAM disk brings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from images import cache, initramfs
+from images.modules import ModuleError, ModuleTree
+from images.recipes import RecipeError
+from images.recipes.packages import Package, ensure_lists, find, unpack
+
+NAME: Final = "debian-cloud"
+SUMMARY: Final = "Debian's cloud kernel and a busybox initial RAM disk"
+FILES: Final = ("vmlinuz", "initramfs", "manifest.json")
+_META: Final = "linux-image-cloud-amd64"
+_BUSYBOX: Final = "busybox-static"
+
+
+def fetch(say: Callable[[str], None]) -> Path:
+    """Make the image from the packages that apt offers; returns its folder."""
+    say("looking for the packages")
+    ensure_lists(_META)
+    kernel, busybox = _kernel(), _offered(_BUSYBOX)
+    path = cache.image(NAME)
+    with cache.replacing(path) as fresh, tempfile.TemporaryDirectory() as scratch:
+        say(f"downloading {kernel.name} {kernel.version}")
+        kernel_root = unpack(kernel, Path(scratch))
+        say(f"downloading {busybox.name} {busybox.version}")
+        busybox_root = unpack(busybox, Path(scratch))
+        say("building the initial RAM disk")
+        files = _files(kernel_root, busybox_root)
+        manifest = {
+            "packages": {package.name: package.version for package in (kernel, busybox)},
+            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        }
+        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+        for name, data in files.items():
+            cache.write(fresh / name, data)
+    return path
+
+
+def _kernel() -> Package:
+    """The package with the kernel itself, which the meta package depends on."""
+    match = re.search(r"linux-image-\d\S*-cloud-amd64", _offered(_META).depends)
+    if match is None:
+        raise RecipeError(f"{_META} names no kernel package; run 'apt-get update' and try again")
+    return _offered(match.group())
+
+
+def _offered(name: str) -> Package:
+    package = find(name)
+    if package is None:
+        raise RecipeError(f"apt offers no package {name}; run 'apt-get update' and try again")
+    return package
+
+
+def _files(kernel: Path, busybox: Path) -> dict[str, bytes]:
+    """The image's files from the unpacked packages."""
+    images = sorted((kernel / "boot").glob("vmlinuz-*"))
+    trees = sorted(kernel.glob("lib/modules/*")) + sorted(kernel.glob("usr/lib/modules/*"))
+    programs = sorted(busybox.glob("bin/busybox")) + sorted(busybox.glob("usr/bin/busybox"))
+    if not (images and trees and programs):
+        raise RecipeError("the packages have another layout than this recipe knows")
+    try:
+        archive = initramfs.build(programs[0].read_bytes(), ModuleTree(trees[0]))
+    except ModuleError as error:
+        raise RecipeError(f"the initial RAM disk could not be built: {error}") from None
+    return {"vmlinuz": images[0].read_bytes(), "initramfs": archive}

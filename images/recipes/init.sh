@@ -1,0 +1,41 @@
+#!/bin/busybox sh
+# The first process of a Linux guest.  Words of the kernel command line that it knows:
+#   cloister.exit          power off after the first line
+#   cloister.run=BASE64    run this script, say how it ended, and power off
+echo 'cloister: init started' # before anything else: the speed of a boot is measured to this line
+
+mount() { busybox mount "$@"; }
+end() {
+    busybox sync
+    busybox poweroff -f
+}
+
+PATH=/bin:/sbin:/usr/bin:/usr/sbin
+HOME=/root TERM=${TERM:-linux}
+export PATH HOME TERM
+mount -t proc proc /proc
+read -r words </proc/cmdline
+script=
+for word in $words; do
+    case $word in
+        cloister.exit) end ;;
+        cloister.run=*) script=${word#cloister.run=} ;;
+    esac
+done
+
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+while read -r module; do
+    busybox insmod "/lib/modules/$module.ko"
+done </lib/modules/order
+busybox --install -s
+cd /root
+
+if [ -n "$script" ]; then
+    echo "$script" | busybox base64 -d >/run/script
+    sh /run/script
+    echo "cloister: script ended with status $?"
+else
+    busybox setsid cttyhack sh
+fi
+end

@@ -1,0 +1,13 @@
+"""A world for each test."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel.harness import World
+
+
+@pytest.fixture
+def world() -> World:
+    """A booted kernel and a machine that obeys."""
+    return World()

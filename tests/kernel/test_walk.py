@@ -1,0 +1,18 @@
+"""Random walks by seed: more steps than hypothesis takes, without shrinking."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.kernel.walk import Walker
+
+STEPS = 400
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_walk(seed: int) -> None:
+    walker = Walker(random.Random(seed).randrange)
+    for _ in range(STEPS):
+        walker.step()

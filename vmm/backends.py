@@ -1,0 +1,84 @@
+"""What a board needs from the world, as protocols.
+
+The board calls these from its vCPU thread and never waits: what takes time is answered later, by
+a call of ``complete`` or ``deliver``.  An answer that comes on another thread is handed to the
+vCPU thread with ``Board.post``; the board sees to that itself, so that backends may answer from
+anywhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+SECTOR = 512
+"""Bytes in a sector, the unit of ``BlockRequest.sector``."""
+
+
+class Serial(Protocol):
+    """Where a serial port's output goes.  Input comes by ``Board.receive``."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class BlockOperation(enum.Enum):
+    READ = "read"
+    WRITE = "write"
+    FLUSH = "flush"
+
+
+class BlockStatus(enum.Enum):
+    OK = "ok"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """One piece of work for a disk.
+
+    ``buffers`` are windows on guest memory, to be filled or to be written out in their order; they
+    are valid until ``complete`` is called, which must happen exactly once.  A flush is complete
+    when everything that was completed before it is on stable storage.
+    """
+
+    operation: BlockOperation
+    sector: int
+    buffers: tuple[memoryview, ...]
+    complete: Callable[[BlockStatus], None]
+
+    @property
+    def length(self) -> int:
+        """Bytes to move."""
+        return sum(len(buffer) for buffer in self.buffers)
+
+
+class Block(Protocol):
+    """A disk.  Requests may be completed in any order, at once or later."""
+
+    @property
+    def sectors(self) -> int:
+        """The disk's size."""
+
+    @property
+    def read_only(self) -> bool: ...
+
+    def submit(self, request: BlockRequest) -> None:
+        """Begin a request whose range was checked against ``sectors``."""
+
+
+class Entropy(Protocol):
+    """Random bytes for the guest."""
+
+    def request(self, count: int, deliver: Callable[[bytes], None]) -> None:
+        """Deliver between 1 and ``count`` bytes, once."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """All that one board is connected to."""
+
+    serial: Serial
+    blocks: tuple[Block, ...] = ()
+    entropy: Entropy | None = None

@@ -1,0 +1,307 @@
+"""The board: engine, memory, buses and devices wired together, and the loop that runs them.
+
+One thread, the vCPU thread, calls ``run`` and owns everything here.  All others use ``post``, which
+hands over a function to be called on that thread, between two stretches of guest execution, and
+what is built on it: ``receive``, ``stop``, ``pause``, ``resume``, ``press_power_button``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from vmm.acpi import tables
+from vmm.backends import Backends
+from vmm.boot import BootError, linux, multiboot
+from vmm.bus import MmioBus, PortBus
+from vmm.clock import SECOND, Clock, TimerQueue
+from vmm.config import VmConfig
+from vmm.devices.acpi_pm import SCI, AcpiPm
+from vmm.devices.i8042 import I8042
+from vmm.devices.pci import PciBus
+from vmm.devices.pic import Pic
+from vmm.devices.pit import Pit
+from vmm.devices.rtc import Rtc
+from vmm.devices.uart import Uart
+from vmm.devices.virtio.blk import VirtioBlk
+from vmm.devices.virtio.pci import VirtioPci
+from vmm.devices.virtio.rng import VirtioRng
+from vmm.engine import create
+from vmm.engine.interface import Engine, Exit, Registers
+from vmm.memory import HIGH_START, GuestMemory
+from vmm.outcome import End, Outcome
+from vmm.pacer import Pacer, PacerFactory, ThreadPacer
+
+COM1, COM1_IRQ = 0x3F8, 4
+PCI_IRQS = (10, 11, 5, 7)
+"""The interrupts that PCI's INTA# to INTD# share."""
+ADDRESS_SPACE = 1 << 52
+"""Physical addresses end here (Intel SDM volume 3, 4.1.4)."""
+
+Loader = Callable[[GuestMemory], Registers]
+
+
+def _describe(registers: Registers, memory: GuestMemory) -> str:
+    """Registers and code; the disassembler is loaded when it is first wanted."""
+    from vmm.disassemble import report
+
+    return report(registers, memory)
+
+
+class Board:
+    """One machine."""
+
+    def __init__(
+        self,
+        config: VmConfig,
+        memory: GuestMemory,
+        backends: Backends,
+        *,
+        idle: Callable[[float | None], None],
+        wake: Callable[[], None],
+        clock: Clock = time.monotonic_ns,
+        wall: Clock = time.time_ns,
+        pacer: PacerFactory = ThreadPacer,
+        describe: Callable[[Registers, GuestMemory], str] = _describe,
+    ) -> None:
+        """Build a machine that is switched off.
+
+        ``idle`` waits until ``wake`` was called since it last returned, or until a time in seconds
+        is over; ``wake`` is called from any thread.  ``clock`` and ``wall`` tell the time in ns,
+        the second since 1970.  ``describe`` says what a guest was doing that failed.
+        """
+        self.exits = {"halted": 0, "stopped": 0}
+        self._describe = describe
+        self.config = config
+        self.memory = memory
+        self._backends = backends
+        self._idle, self._wake = idle, wake
+        self._clock, self._wall = clock, wall
+        self._posted: deque[Callable[[], None]] = deque()
+        self._loader: Loader | None = None
+        self._end: Outcome | None = None
+        self._paused = False
+        self.engine: Engine = create(config.engine, self, config.cpu)
+        self._map_memory()
+        self._pacer: Pacer = pacer(self.engine.kick, clock)
+        self._build()
+
+    # Wiring
+
+    def _map_memory(self) -> None:
+        end = 0
+        for gpa, offset, length in self.memory.regions:
+            if gpa > end:
+                self.engine.map_mmio(end, gpa - end)
+            self.engine.map_ram(gpa, self.memory.buffer, offset, length)
+            end = gpa + length
+        if end < HIGH_START:
+            self.engine.map_mmio(end, HIGH_START - end)
+            end = HIGH_START
+        self.engine.map_mmio(end, ADDRESS_SPACE - end)
+        # There is no APIC; a system that believes in one would talk to it all the time.
+        self.engine.set_cpuid(1, "edx", clear=1 << 9)
+
+    def _build(self) -> None:
+        """Make the devices as they are after power-on."""
+        self.timers = TimerQueue(self._clock)
+        self.timers.changed = self._pacer.arm
+        self.ports = PortBus()
+        self.mmio = MmioBus()
+        self._readers, self._writers = self.ports.readers, self.ports.writers
+        self.pic = Pic(self.engine.set_irq_line)
+        self.pic.attach(self.ports)
+        for irq in (SCI, *PCI_IRQS):
+            self.pic.make_level_triggered(irq)
+        self.pit = Pit(self.timers, self.pic.line(0))
+        self.pit.attach(self.ports)
+        self.rtc = Rtc(self.timers, self._wall, self.pic.line(8))
+        self.rtc.set_memory(self.memory.size)
+        self.rtc.attach(self.ports)
+        self.uart = Uart(self._backends.serial, self.timers, self.pic.line(COM1_IRQ))
+        self.uart.attach(self.ports, COM1)
+        I8042(self._reset_asked, self.engine.set_a20).attach(self.ports)
+        self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS)
+        self.pci.attach(self.ports)
+        self.pm = AcpiPm(self._clock, self.pic.line(SCI), self._power_off_asked, self._reset_asked)
+        self.pm.attach(self.ports)
+        self.disks = [VirtioBlk(backend, self.post) for backend in self._backends.blocks]
+        for disk in self.disks:
+            self.pci.add(VirtioPci(disk, self.memory, self.engine.invalidate))
+        if self._backends.entropy is not None:
+            rng = VirtioRng(self._backends.entropy, self.post)
+            self.pci.add(VirtioPci(rng, self.memory, self.engine.invalidate))
+
+    # What the engine asks
+
+    def pio_in(self, port: int, size: int) -> int:
+        return self._readers[port](port, size)
+
+    def pio_out(self, port: int, size: int, value: int) -> None:
+        self._writers[port](port, size, value)
+
+    def mmio_read(self, address: int, size: int) -> int:
+        return self.mmio.read(address, size)
+
+    def mmio_write(self, address: int, size: int, value: int) -> None:
+        self.mmio.write(address, size, value)
+
+    def acknowledge_irq(self) -> int:
+        return self.pic.acknowledge()
+
+    # Booting
+
+    def load_linux(self, kernel: bytes, initrd: bytes = b"") -> None:
+        """Put a Linux kernel into memory, to be started by ``run``."""
+
+        def load(memory: GuestMemory) -> Registers:
+            acpi = tables.build(linux.ACPI_START, PCI_IRQS)
+            memory.write(linux.ACPI_START, acpi)
+            randomise = self.config.kaslr
+            return linux.load(
+                memory,
+                kernel,
+                initrd,
+                self.config.append,
+                rsdp=linux.ACPI_START,
+                randomise=randomise,
+            )
+
+        self._load(load)
+
+    def load_multiboot(self, kernel: bytes, initrd: bytes = b"") -> None:
+        """Put a multiboot kernel into memory, to be started by ``run``."""
+
+        def load(memory: GuestMemory) -> Registers:
+            memory.write(linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS))
+            return multiboot.load(memory, kernel, initrd, self.config.append)
+
+        self._load(load)
+
+    def load_kernel(self, kernel: bytes, initrd: bytes = b"") -> None:
+        """Put a kernel of either kind into memory."""
+        if multiboot.is_multiboot(kernel):
+            self.load_multiboot(kernel, initrd)
+        else:
+            self.load_linux(kernel, initrd)
+
+    def _load(self, loader: Loader) -> None:
+        self._loader = loader
+        self.engine.reset()
+        self.engine.set_registers(loader(self.memory))
+
+    def _restart(self) -> None:
+        assert self._loader is not None
+        self._end = None
+        self.uart.flush()
+        self.memory.clear()
+        for gpa, _, length in self.memory.regions:
+            self.engine.invalidate(gpa, length)
+        self.engine.set_irq_line(False)
+        self._build()
+        self._load(self._loader)
+
+    # From any thread
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Call ``action`` on the vCPU thread soon."""
+        self._posted.append(action)
+        self.engine.kick()
+        self._wake()
+
+    def receive(self, data: bytes) -> None:
+        """Serial input."""
+        self.post(lambda: self.uart.receive(data))
+
+    def stop(self) -> None:
+        """End the run, whatever the guest is doing."""
+        self.post(lambda: self._finish(Outcome(End.STOPPED)))
+
+    def pause(self) -> None:
+        """Execute no more of the guest until ``resume``."""
+        self.post(lambda: self._set_paused(True))
+
+    def resume(self) -> None:
+        self.post(lambda: self._set_paused(False))
+
+    def press_power_button(self) -> None:
+        """Ask the guest's system to shut down."""
+        self.post(lambda: self.pm.press_power_button())
+
+    # Ends
+
+    def _set_paused(self, paused: bool) -> None:
+        self._paused = paused
+
+    def _finish(self, outcome: Outcome) -> None:
+        """End the run as soon as the disks are quiet.  The first end counts."""
+        if self._end is None:
+            self._end = outcome
+            self.engine.kick()
+
+    def _power_off_asked(self) -> None:
+        self._finish(Outcome(End.POWER_OFF))
+
+    def _reset_asked(self) -> None:
+        self._finish(Outcome(End.RESET))
+
+    # The vCPU thread
+
+    def run(self) -> Outcome:
+        """Run the guest until it ends."""
+        if self._loader is None:
+            raise BootError("nothing was loaded that could be run")
+        while True:
+            self._call_posted()
+            self.timers.run_due()
+            if self._end is not None:
+                if any(disk.busy for disk in self.disks):
+                    self._sleep()
+                    continue
+                if self._end.end is not End.RESET or not self.config.restart_on_reset:
+                    self.uart.flush()
+                    return self._end
+                self._restart()
+            if self._paused:
+                self._sleep()
+                continue
+            self._pacer.arm(self.timers.next_deadline())
+            self._handle(self.engine.run())
+
+    def close(self) -> None:
+        """Switch off and give memory back.  On the vCPU thread, after ``run``."""
+        self._pacer.close()
+        self.engine.close()
+
+    def _call_posted(self) -> None:
+        for _ in range(len(self._posted)):
+            self._posted.popleft()()
+
+    def _handle(self, why: Exit) -> None:
+        if why is Exit.HALTED:
+            self.exits["halted"] += 1
+            self._sleep()
+        elif why is Exit.STOPPED:
+            self.exits["stopped"] += 1
+        elif why is Exit.SHUTDOWN:
+            self._finish(Outcome(End.TRIPLE_FAULT, self._report("the guest triple-faulted")))
+        elif why is Exit.ERROR:
+            self._finish(Outcome(End.ENGINE_ERROR, self._report(self.engine.error)))
+
+    def _report(self, headline: str) -> str:
+        return f"{headline}\n{self._describe(self.engine.get_registers(), self.memory)}"
+
+    def _sleep(self) -> None:
+        """Wait for a post or the next deadline."""
+        self.uart.flush()
+        if self._posted:
+            return
+        deadline = self.timers.next_deadline()
+        if deadline is None:
+            self._idle(None)
+            return
+        left = deadline - self._clock()
+        if left > 0:
+            self._pacer.arm(None)
+            self._idle(left / SECOND)

@@ -1,0 +1,38 @@
+"""What a virtual machine is made of, as its owner describes it."""
+
+from __future__ import annotations
+
+import msgspec
+
+MIB = 1 << 20
+MIN_MEMORY = 4 * MIB
+MAX_MEMORY = 64 << 30
+
+
+class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of one machine.  Immutable: a machine is rebuilt to change it."""
+
+    memory: int = 256 * MIB
+    """Guest RAM in bytes, a multiple of 4096."""
+
+    append: str = ""
+    """The kernel's command line."""
+
+    engine: str = "soft"
+    """The CPU engine: ``soft`` is the software engine."""
+
+    cpu: str = "qemu64"
+    """The CPU model that the engine shows; see ``vmm.engine.CPU_MODELS``."""
+
+    kaslr: bool = False
+    """Let a Linux kernel unpack itself, and so place itself at random, instead of unpacking it on
+    the host, which starts it several hundred milliseconds earlier."""
+
+    restart_on_reset: bool = False
+    """Begin again when the guest asks for a reset, instead of ending the run."""
+
+    def __post_init__(self) -> None:
+        if not MIN_MEMORY <= self.memory <= MAX_MEMORY or self.memory % 4096:
+            raise ValueError(
+                f"memory must be between 4 MiB and 64 GiB in steps of 4096 bytes, not {self.memory}"
+            )

@@ -1,0 +1,167 @@
+"""The VMM's program: one guest, its board and engine, and the services behind its devices.
+
+Guest memory is a frame that this process alone maps; the kernel and the initial RAM disk are
+devices that it may only read.  Whatever the guest does to its engine, it does in this sandbox.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from servers.runtime import Environment, Frame, ProcessFailed
+from vmm import engine
+from vmm.backends import Backends
+from vmm.board import Board
+from vmm.boot import BootError
+from vmm.clock import Clock
+from vmm.config import VmConfig
+from vmm.engine.interface import EngineError, Registers
+from vmm.interface import Vm, VmStatus
+from vmm.memory import GuestMemory
+from vmm.outcome import End, Outcome
+from vmm.pacer import Pacer, PacerFactory, SlicePacer, ThreadPacer
+from vmm.services import Services
+
+ENGINES = {"auto": "soft", "soft": "soft"}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """This process's configuration, from a ``[[vm]]`` table."""
+
+    memory: int
+    append: str
+    engine: str
+    read_only: list[bool]
+    """For each disk, ``disk0``, ``disk1``, ..."""
+    on_reboot: str
+
+
+class Control(Vm):
+    """The guest as the tools control it."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._started = time.monotonic_ns()
+        self._paused = False
+
+    def pause(self) -> None:
+        self._paused = True
+        self._board.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._board.resume()
+
+    def status(self) -> VmStatus:
+        state = "paused" if self._paused else "running"
+        return VmStatus(state, time.monotonic_ns() - self._started, dict(self._board.exits))
+
+
+class Disassembler:
+    """Loads the disassembler behind the guest's back.
+
+    That takes as long as a good part of a boot, and is wanted only when a guest fails; so a thread
+    does it a little later.  It begins before the right to open files is given up, and keeps it.
+    """
+
+    DELAY = 0.7
+    """Seconds in which the guest has the processors to itself."""
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._load, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _load(self) -> None:
+        self._wanted.wait(self.DELAY)
+        importlib.import_module("capstone")
+        importlib.import_module("vmm.disassemble")
+
+    def describe(self, registers: Registers, memory: GuestMemory) -> str:
+        """What a guest was doing that failed."""
+        self._wanted.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        text: str = importlib.import_module("vmm.disassemble").report(registers, memory)
+        return text
+
+
+disassembler = Disassembler()
+
+
+def prepare() -> None:
+    """Load what must be read from files while that is allowed."""
+    engine.prepare("soft")
+    disassembler.start()
+
+
+def main(env: Environment) -> str:
+    """Run the guest; the reason of the process's end is how the guest ended."""
+    settings = env.config(Settings)
+    services = Services(env, settings.read_only)
+    try:
+        outcome = _run(env, settings, services)
+    except (BootError, EngineError, ValueError) as error:
+        raise ProcessFailed(str(error)) from None
+    if outcome.report:
+        services.output.write(outcome.report.replace("\n", "\r\n").encode() + b"\r\n")
+    services.output.drain()
+    if outcome.end in (End.POWER_OFF, End.STOPPED):
+        return outcome.end.value
+    if outcome.end is End.RESET:
+        raise ProcessFailed("the guest asked for a reset, as a kernel does that panics")
+    raise ProcessFailed(outcome.report.partition("\n")[0])
+
+
+def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
+    config = VmConfig(
+        memory=settings.memory,
+        append=settings.append,
+        engine=ENGINES[settings.engine],
+        restart_on_reset=settings.on_reboot == "restart",
+    )
+    memory = GuestMemory(Frame.create(env.system, config.memory).map().view)
+    backends = Backends(services.output, tuple(services.disks), services.entropy)
+    changed = env.event()
+
+    def idle(timeout: float | None) -> None:
+        changed.wait(None if timeout is None else int(timeout * 1e9))
+
+    board = Board(
+        config,
+        memory,
+        backends,
+        idle=idle,
+        wake=changed.set,
+        pacer=_pacer(env),
+        describe=disassembler.describe,
+    )
+    board.load_kernel(_module(env, "kernel"), _module(env, "initrd"))
+    services.serve(env, board.receive)
+    env.thread(lambda own: own.serve(Control(board), on="vm"), "control")
+    return board.run()
+
+
+def _module(env: Environment, name: str) -> bytes:
+    """The contents of a boot module, empty if the guest has none."""
+    if not env.has(name):
+        return b""
+    device = env.device(name, writable=False)
+    return device.access.read_at(0, device.size)
+
+
+def _pacer(env: Environment) -> PacerFactory:
+    if env.parallel:
+        return ThreadPacer
+
+    def slices(kick: Callable[[], None], clock: Clock) -> Pacer:
+        return SlicePacer(kick, clock, env.clock)
+
+    return slices

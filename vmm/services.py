@@ -1,0 +1,155 @@
+"""The board's backends, as clients of the system's services.
+
+The vCPU thread never waits for a service.  Output goes through a queue to a thread of its own; disk
+requests go into the packet stream; answers, input and random numbers arrive on the *service
+thread*, which waits on one notification and posts to the board.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from drivers.block.client import BlockClient
+from drivers.block.interface import FLUSH, READ, WRITE, Status
+from drivers.entropy.interface import MOST, Entropy
+from servers.console.interface import Console
+from servers.runtime import Environment, KernelError, Notification, Right, ServiceError
+from vmm.backends import SECTOR, BlockOperation, BlockRequest, BlockStatus
+
+INPUT = 1
+ENTROPY = 2
+DISK = 4
+"""Bit of the first disk; each further disk has the next one."""
+INPUT_PIECE = 4096
+BACKLOG = 256 * 1024
+"""Bytes of output that wait for the console before the guest has to."""
+RETRIES = 8
+"""How often a call to a service that died is repeated with the next one."""
+
+_OPERATIONS = {
+    BlockOperation.READ: READ,
+    BlockOperation.WRITE: WRITE,
+    BlockOperation.FLUSH: FLUSH,
+}
+
+
+class Output:
+    """The serial port's output, on its way to the console."""
+
+    def __init__(self, env: Environment) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._more = env.event()
+        self._less = env.event()
+        env.thread(self._run, "output")
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            self._chunks.append(data)
+            self._size += len(data)
+        self._more.set()
+        while self._size > BACKLOG:
+            self._less.wait(None)
+
+    def drain(self) -> None:
+        """Return once the console has everything."""
+        while self._size:
+            self._less.wait(None)
+
+    def _run(self, env: Environment) -> None:
+        console = env.open(Console, "console", retries=RETRIES)
+        while True:
+            while self._chunks:
+                with self._lock:
+                    data = b"".join(self._chunks)
+                    self._chunks.clear()
+                for start in range(0, len(data), INPUT_PIECE):
+                    _try(console.write, data[start : start + INPUT_PIECE])
+                with self._lock:
+                    self._size -= len(data)
+                self._less.set()
+            self._more.wait(None)
+
+
+def _try(call: Callable[[bytes], None], data: bytes) -> None:
+    """Call a service whose failure must not end the guest."""
+    try:
+        call(data)
+    except (KernelError, ServiceError):
+        pass
+
+
+class Disk:
+    """A session with a block driver, as the board's block backend."""
+
+    def __init__(self, env: Environment, name: str, word: Notification, bit: int, read_only: bool):
+        self._client = BlockClient(env, name, word, bit)
+        self._system = env.system
+        self.sectors = self._client.size // SECTOR
+        self.read_only = read_only or not self._client.writable
+
+    def submit(self, request: BlockRequest) -> None:
+        def done(status: Status) -> None:
+            request.complete(BlockStatus.OK if status is Status.OK else BlockStatus.ERROR)
+
+        self._client.submit(
+            _OPERATIONS[request.operation], request.sector * SECTOR, request.buffers, done
+        )
+
+    def poll(self, env: Environment) -> None:
+        """Complete what was answered; on the service thread."""
+        self._client.poll(env.system)
+
+
+class Randomness:
+    """The entropy driver, asked on the service thread."""
+
+    def __init__(self, word: Notification) -> None:
+        self._word = word
+        self._wanted: deque[tuple[int, Callable[[bytes], None]]] = deque()
+
+    def request(self, count: int, deliver: Callable[[bytes], None]) -> None:
+        self._wanted.append((count, deliver))
+        self._word.signal(ENTROPY)
+
+    def serve(self, entropy: Entropy) -> None:
+        """Fetch what was asked for."""
+        while self._wanted:
+            count, deliver = self._wanted.popleft()
+            deliver(entropy.read(min(count, MOST)))
+
+
+class Services:
+    """All backends of one board, and the thread that serves them."""
+
+    def __init__(self, env: Environment, read_only: list[bool]) -> None:
+        self._word = env.notification()
+        self.output = Output(env)
+        self.entropy = Randomness(self._word) if env.has("entropy") else None
+        self.disks = [
+            Disk(env, f"disk{i}", self._word, DISK << i, flag) for i, flag in enumerate(read_only)
+        ]
+
+    def serve(self, env: Environment, receive: Callable[[bytes], None]) -> None:
+        """Start the service thread; ``receive`` takes the console's input."""
+        env.thread(lambda own: self._run(own, receive), "services")
+
+    def _run(self, env: Environment, receive: Callable[[bytes], None]) -> None:
+        word = self._word.bind(env.system)
+        console = env.open(Console, "console", retries=RETRIES)
+        entropy = env.open(Entropy, "entropy", retries=RETRIES) if self.entropy else None
+        console.attach(word.mint(Right.SEND | Right.GRANT, INPUT))
+        bits = INPUT  # what was typed before the guest was there
+        while True:
+            if bits & INPUT:
+                while data := console.read(INPUT_PIECE):
+                    receive(data)
+            if bits & ENTROPY and self.entropy and entropy:
+                self.entropy.serve(entropy)
+            for index, disk in enumerate(self.disks):
+                if bits & DISK << index:
+                    disk.poll(env)
+            bits = word.wait()
