@@ -7,6 +7,7 @@ not at all: a process that is killed, or that runs beside another one, leaves no
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -67,8 +68,8 @@ def _exchange(fresh: Path, path: Path) -> None:
         try:
             fresh.rename(path)  # replaces nothing and an empty folder
             return
-        except OSError:
-            if not path.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
         try:

@@ -6,6 +6,7 @@ takes to copy the megabytes that it would save.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,12 @@ MODULES: Final = [
     "ext4",
 ]
 """What init loads, besides what these need; in this order."""
+
+
+def version() -> str:
+    """Changes when something changes that we put into an archive ourselves."""
+    ours = INIT.read_bytes() + repr((FOLDERS, MODULES)).encode()
+    return hashlib.sha256(ours).hexdigest()[:16]
 
 
 def build(busybox: bytes, modules: ModuleTree, wanted: list[str] | None = None) -> bytes:

@@ -226,7 +226,7 @@ _SEND = (
     Error.RECEIVER_FULL,
     Error.CANCELLED,
 )
-_RECEIVE = (*_CAP, Error.BAD_ARGUMENT, Error.TIMED_OUT, Error.CANCELLED)
+_RECEIVE = (*_CAP, Error.TIMED_OUT, Error.CANCELLED)
 _MESSAGE = (("label", "label"), ("data", "bytes"), ("caps", "caps"))
 _RECEIVED = (("badge", "uint"), *_MESSAGE, ("reply", "cap"))
 
@@ -268,7 +268,7 @@ _TABLE: Final = (
         "reply_recv",
         (("reply", "cap"), *_MESSAGE, ("endpoint", "cap"), ("timeout", "timeout")),
         _RECEIVED,
-        _RECEIVE,
+        (*_RECEIVE, Error.BAD_ARGUMENT),
         "Answer a call and wait for the next message in one step; reply may be 0. "
         "An answer that cannot be delivered is dropped: its caller gets the error.",
     ),

@@ -27,7 +27,7 @@ from kernel.space import Space
 from kernel.thread import Thread
 from kernel.trace import Ring
 
-ALL_FLAGS = SpaceFlag.EXECUTABLE
+ALL_FLAGS = int(SpaceFlag.EXECUTABLE)  # a plain integer: ~ of a flag forgets unknown bits
 _RUNNING, _DEAD = ThreadState.RUNNING, ThreadState.DEAD  # looking a member up takes a while
 _CALL, _RETURN = TraceEvent.CALL, TraceEvent.RETURN
 
@@ -228,7 +228,8 @@ class Kernel:
         thread.deadline = self.clock() + timeout
         heap = self._deadlines
         if len(heap) > 64 and len(heap) > 4 * sum(len(s.threads) for s in self.spaces.values()):
-            heap[:] = [entry for entry in heap if entry[2].deadline == entry[0]]
+            valid = {(at, thread): order for at, order, thread in heap if thread.deadline == at}
+            heap[:] = [(at, order, thread) for (at, thread), order in valid.items()]
             heapq.heapify(heap)
         heapq.heappush(heap, (thread.deadline, self.next_id(), thread))
 

@@ -29,5 +29,5 @@ class Ring:
     def since(self, start: int, count: int) -> list[Event]:
         """At most ``count`` events, the oldest first, from sequence number ``start`` on."""
         oldest = self.sequence - len(self._events) + 1
-        skip = max(0, start - oldest)
+        skip = min(max(0, start - oldest), RING)
         return list(islice(self._events, skip, skip + count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import importlib.util
 import json
 import os
 import platform
@@ -14,8 +15,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
-
-from kernel.machine.host import sandbox
 
 Status = Literal["ok", "missing", "optional"]
 
@@ -32,6 +31,23 @@ PACKAGES: Final = (
     "unicorn",
 )
 """The distributions that Cloister runs on, as in ``pyproject.toml``."""
+PROGRAMS: Final = (
+    ("QEMU", "qemu-system-x86_64", "qemu-system-x86", "nothing to compare guests with"),
+    ("gdb", "gdb", "gdb", "a guest cannot be debugged from outside"),
+    ("swtpm", "swtpm", "swtpm", "nothing to compare virtual TPMs with"),
+    ("tpm2-tools", "tpm2", "tpm2-tools", "virtual TPMs are not tried with its programs"),
+)
+"""Name, program, Debian package, and what goes without it; Cloister needs none of them."""
+_USER_NAMESPACES: Final = (
+    "allow user namespaces (sysctl user.max_user_namespaces above 0, and where they exist "
+    "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
+)
+_LAYER_ADVICE: Final = {
+    "thread limit": "run as an ordinary user",
+    "Landlock": "boot Linux 5.13 or newer with landlock in its list of security modules (lsm=)",
+    "seccomp": "install libseccomp (apt install libseccomp2)",
+}
+_KVM_GET_API_VERSION: Final = 0xAE00
 _COLOURS: Final = {"ok": "green", "missing": "bold red", "optional": "yellow"}
 
 
@@ -50,13 +66,16 @@ class Check(NamedTuple):
 
 def gather() -> list[Check]:
     """Look at this host; it is left as it is, and isolation is tried in children that then end."""
-    return [*_python(), *_isolation(), *_system(), *_programs(), *_images()]
+    host = [*_isolation(), *_linux()] if sys.platform == "linux" else [*_elsewhere()]
+    return [*_python(), *host, *_programs(), *_images()]
 
 
 def _python() -> Iterator[Check]:
     version = platform.python_version()
     yield Check("Python", "Python", "ok", f"{version}, {platform.python_implementation()}")
     for name in PACKAGES:
+        if name == "pyseccomp" and sys.platform != "linux":
+            continue
         try:
             yield Check("Python", name, "ok", metadata.version(name))
         except metadata.PackageNotFoundError:
@@ -65,18 +84,24 @@ def _python() -> Iterator[Check]:
 
 
 def _isolation() -> Iterator[Check]:
-    release = platform.release()
+    from kernel.machine.host import sandbox  # for Linux alone
+
     for layer in sandbox.layers():
         if layer.present:
-            yield Check("Isolation", layer.name, "ok", layer.why)
+            yield Check("Isolation", layer.name, "ok", layer.why or "tried, and it holds")
             continue
-        advice = f"enable it in the host's kernel ({release}), or use --allow-weak-isolation"
-        if "namespace" in layer.name:
-            advice = f"allow user namespaces (sysctl user.max_user_namespaces); {advice}"
+        advice = _LAYER_ADVICE.get(layer.name, _USER_NAMESPACES)
+        advice = f"{advice}, or use --allow-weak-isolation"
         yield Check("Isolation", layer.name, "missing", layer.why, advice)
 
 
-def _system() -> Iterator[Check]:
+def _elsewhere() -> Iterator[Check]:
+    found = f"this is {platform.system()}; processes are isolated by Linux"
+    yield Check("Linux", "Linux", "missing", found, "use Linux, or the sim machine: --machine sim")
+
+
+def _linux() -> Iterator[Check]:
+    yield Check("Linux", "kernel", "ok", f"{platform.release()}, {platform.machine()}")
     newer = "use a newer Linux kernel"
     try:
         descriptor = os.memfd_create("cloister", os.MFD_ALLOW_SEALING)
@@ -96,36 +121,65 @@ def _system() -> Iterator[Check]:
         yield Check("Linux", "cgroup v2", "ok", "mounted; limits do not depend on it")
     else:
         yield Check("Linux", "cgroup v2", "optional", "not mounted; limits do not depend on it")
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        yield Check("Linux", "/dev/kvm", "ok", "usable; the software engine does without it")
-    else:
-        yield Check("Linux", "/dev/kvm", "optional", "none; the software engine does without it")
+    yield _kvm()
+
+
+def _kvm() -> Check:
+    name, without = "/dev/kvm", "the software engine does without it"
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
+        finally:
+            os.close(descriptor)
+        return Check("Linux", name, "ok", f"it answers, interface version {version}")
+    except FileNotFoundError:
+        return Check("Linux", name, "optional", f"none; {without}")
+    except PermissionError:
+        advice = "become a member of its group (usually kvm)"
+        return Check("Linux", name, "optional", f"this user may not open it; {without}", advice)
+    except OSError as error:
+        return Check("Linux", name, "optional", f"{error.strerror}; {without}")
 
 
 def _programs() -> Iterator[Check]:
-    path = shutil.which("qemu-system-x86_64")
-    if path is None:
-        yield Check(
-            "Programs",
-            "QEMU",
-            "optional",
-            "not installed; 'cloister bench boot' has nothing to compare with",
-            "apt install qemu-system-x86",
+    for name, program, package, without in PROGRAMS:
+        path = shutil.which(program)
+        if path is None:
+            found, advice = f"not installed; {without}", f"apt install {package}"
+            yield Check("Programs", name, "optional", found, advice)
+        else:
+            yield Check("Programs", name, "ok", _version(path) or path)
+
+
+def _version(path: str) -> str:
+    """The first line of what a program says of its version; empty if it does not."""
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=False,
         )
-        return
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    version = done.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
-    yield Check("Programs", "QEMU", "ok", version or path)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout.partition("\n")[0].strip()
 
 
 def _images() -> Iterator[Check]:
     from tools import images
 
     for state in images.states():
+        advice = f"cloister images {state.how} {state.name}"
         if state.ready:
             yield Check("Images", state.name, "ok", state.path)
+        elif state.status == "outdated":
+            found = f"{state.path}: made by another version of Cloister"
+            yield Check("Images", state.name, "optional", found, advice)
         else:
-            advice = f"cloister images {state.how} {state.name}"
             yield Check("Images", state.name, "optional", f"{state.summary}: not here", advice)
 
 
@@ -138,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     checks = gather()
     if args.json:
         print(json.dumps([check._asdict() for check in checks], indent=2))
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and importlib.util.find_spec("rich"):
         _table(checks)
     else:
         _lines(checks)

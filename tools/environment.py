@@ -32,18 +32,24 @@ class EnvironmentFailure(Exception):
 
 
 def prepare(checkout: Checkout, extra: str) -> None:
-    """Make the environment, or add ``extra`` to it; of several processes one does it."""
+    """Make the environment, or bring it up to date; of several processes one does it.
+
+    What is half made when this fails is removed; what was there before is left as it was.
+    """
     with _lock(checkout.root):
         if checkout.ready(extra):
             return
         progress = Progress()
+        if checkout.found().startswith("dev\n"):
+            extra = "dev"
+        fresh = not checkout.fits()
         try:
-            if not checkout.ready(""):
+            if fresh:
                 _create(checkout, progress)
             _install(checkout, extra, progress)
             _write(checkout.stamp, checkout.expected(extra))
         except BaseException as error:
-            if not os.path.exists(checkout.stamp) and os.path.exists(_mark(checkout)):
+            if fresh and _ours(checkout):
                 shutil.rmtree(checkout.venv, ignore_errors=True)
             if isinstance(error, OSError):
                 raise EnvironmentFailure(f"cannot write {checkout.venv}: {error}") from None
@@ -95,15 +101,23 @@ def _mark(checkout: Checkout) -> str:
     return os.path.join(checkout.venv, _MARK)
 
 
+def _ours(checkout: Checkout) -> bool:
+    """Whether the environment that is there may be removed."""
+    return os.path.exists(_mark(checkout)) or os.path.exists(checkout.stamp)
+
+
 def _create(checkout: Checkout, progress: Progress) -> None:
     """An empty environment in place of one that is missing, stale or half made."""
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         raise EnvironmentFailure(
             "this Python cannot make virtual environments; on Debian: apt install python3-venv"
         )
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    if base.startswith(checkout.venv + os.sep):
+        base = os.path.realpath(base)  # the environment is damaged: its Python does not know it
     progress.say("creating it")
     if os.path.isdir(checkout.venv) and os.listdir(checkout.venv):
-        if not os.path.exists(_mark(checkout)):
+        if not _ours(checkout):
             raise EnvironmentFailure(
                 f"{checkout.venv} was not made by ./cloister; move it away, or use it yourself: "
                 "python -m tools.cli"
@@ -111,7 +125,6 @@ def _create(checkout: Checkout, progress: Progress) -> None:
         shutil.rmtree(checkout.venv)
     os.makedirs(checkout.venv, exist_ok=True)
     _write(_mark(checkout), "Made by ./cloister, which also removes it when it is out of date.\n")
-    base = getattr(sys, "_base_executable", sys.executable)
     command = [base, "-I", "-m", "venv", "--symlinks", checkout.venv]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

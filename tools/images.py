@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from images import cache, guests
 from images.recipes import RecipeError
@@ -17,6 +17,8 @@ from tools.errors import UserError
 
 RECIPES: Final = {"linux": "images.recipes.debian_cloud"}
 """What ``fetch`` knows: name -> recipe."""
+ALIASES: Final = {"debian-cloud": "linux"}
+"""Other names of recipes."""
 GUESTS: Final = Path(guests.__file__).parent
 
 
@@ -26,6 +28,9 @@ class Recipe(Protocol):
     NAME: str
     SUMMARY: str
     FILES: tuple[str, ...]
+
+    def is_current(self) -> bool:
+        """Whether the image in the cache is one that this recipe would make."""
 
     def fetch(self, say: Callable[[str], None]) -> Path:
         """Make the image; returns its folder."""
@@ -37,10 +42,17 @@ class State(NamedTuple):
     name: str
     how: str
     """``fetch`` or ``build``."""
-    ready: bool
+    status: Literal["ready", "outdated", "absent"]
+    size: int
+    """Bytes in the cache."""
     path: str
     """A folder or a file; where it is, or where it will be."""
     summary: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be used as it is."""
+        return self.status == "ready"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,21 +82,33 @@ def states() -> list[State]:
     for name in RECIPES:
         recipe = _recipe(name)
         path = cache.image(recipe.NAME)
-        found.append(State(name, "fetch", _complete(recipe), str(path), recipe.SUMMARY))
-    for name in sorted(folder.name for folder in GUESTS.iterdir() if any(folder.glob("*.asm"))):
+        complete = _complete(recipe)
+        status: Literal["ready", "outdated", "absent"] = "ready" if complete else "absent"
+        if complete and not recipe.is_current():
+            status = "outdated"
+        size = sum((path / file).stat().st_size for file in recipe.FILES) if complete else 0
+        found.append(State(name, "fetch", status, size, str(path), recipe.SUMMARY))
+    for name in _guests():
         path = _guest_file(name)
         summary = f"a guest of our own, from images/guests/{name}; made when it is needed"
-        found.append(State(name, "build", path.exists(), str(path), summary))
+        status = "ready" if path.exists() else "absent"
+        size = path.stat().st_size if path.exists() else 0
+        found.append(State(name, "build", status, size, str(path), summary))
     return found
+
+
+def _guests() -> list[str]:
+    """The guests of our own, found without the assembler, which need not be installed to list."""
+    return sorted(folder.name for folder in GUESTS.iterdir() if any(folder.glob("*.asm")))
 
 
 def guest(name: str) -> Path:
     """The file of a guest of our own; it is assembled if the cache has none of these sources."""
-    if not any((GUESTS / name).glob("*.asm")):
-        known = ", ".join(state.name for state in states() if state.how == "build")
-        raise UserError(f"there is no guest {name!r} of our own; known are {known}")
+    if name not in _guests():
+        raise UserError(f"there is no guest {name!r} of our own; known are {', '.join(_guests())}")
     path = _guest_file(name)
     if not path.exists():
+        _say(f"assembling {name}")
         from images.guests import build
 
         try:
@@ -102,32 +126,35 @@ def _guest_file(name: str) -> Path:
     digest = hashlib.sha256()
     for source in sorted([*GUESTS.glob("*.py"), *(GUESTS / name).glob("*.asm")]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return cache.folder() / "guests" / f"{name}-{digest.hexdigest()[:16]}"
+    return cache.image("guests") / f"{name}-{digest.hexdigest()[:16]}"
 
 
 def fetch(name: str, force: bool = False) -> Path:
     """Make an image of somebody else's system; returns its folder."""
     recipe = _recipe(name)
     path = cache.image(recipe.NAME)
-    if _complete(recipe) and not force:
+    if _complete(recipe) and recipe.is_current() and not force:
         return path
-    person = sys.stderr.isatty()
-
-    def say(step: str) -> None:
-        print(f"cloister: {step}", file=sys.stderr, flush=True)
-
     try:
-        return recipe.fetch(say if person else lambda step: None)
+        return recipe.fetch(_say)
     except RecipeError as error:
         raise UserError(f"cannot fetch {name}: {error}") from None
     except OSError as error:
         raise UserError(f"cannot write the image {path}: {error.strerror}") from None
 
 
+def _say(step: str) -> None:
+    """Tell a person, if there is one, what takes the time."""
+    if sys.stderr.isatty():
+        print(f"cloister: {step}", file=sys.stderr, flush=True)
+
+
 def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise UserError(f"there is no recipe for {name!r}; known are {', '.join(RECIPES)}")
-    return cast(Recipe, importlib.import_module(RECIPES[name]))
+    module = RECIPES.get(ALIASES.get(name, name))
+    if module is None:
+        known = ", ".join([*RECIPES, *ALIASES])
+        raise UserError(f"there is no recipe for {name!r}; known are {known}")
+    return cast(Recipe, importlib.import_module(module))
 
 
 def _complete(recipe: Recipe) -> bool:
@@ -141,6 +168,15 @@ def _print(found: list[State], as_json: bool) -> None:
         return
     width = max(len(state.name) for state in found)
     for state in found:
-        ready = "ready" if state.ready else f"not here: cloister images {state.how} {state.name}"
-        print(f"{state.name:{width}}  {ready}")
+        how = f"cloister images {state.how} {state.name}"
+        shown = {
+            "ready": f"ready, {_readable(state.size)}",
+            "outdated": f"out of date, {_readable(state.size)}: {how}",
+            "absent": f"not here: {how}",
+        }
+        print(f"{state.name:{width}}  {shown[state.status]}")
         print(f"{'':{width}}  {state.summary}")
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -2,8 +2,8 @@
 
 It needs nothing but Python's standard library.  The environment is in ``.venv`` of the checkout;
 its stamp, written last, says for which ``pyproject.toml``, place and Python it was made.  Where
-the stamp does not fit, the environment is made again.  Every start pays for this module, so it
-imports little and asks the stamp for all it wants to know.
+the stamp differs, the environment is brought up to date or made again.  Every start pays for this
+module, so it imports little and asks the stamp for all it wants to know.
 """
 
 from __future__ import annotations
@@ -35,13 +35,31 @@ class Checkout:
             project = file.read()
         return "\n".join((extra, self.root, sys.implementation.cache_tag, project))
 
-    def ready(self, extra: str) -> bool:
-        """Whether the environment has what is needed; one with an extra does for all."""
+    def whole(self) -> bool:
+        """Whether the environment has the parts without which it cannot even start."""
+        configuration = os.path.join(self.venv, "pyvenv.cfg")
+        return os.path.exists(configuration) and os.access(self.python, os.X_OK)
+
+    def found(self) -> str:
+        """The stamp of the environment that is there, or an empty string."""
         try:
             with open(self.stamp, encoding="utf-8") as file:
-                found = file.read()
+                return file.read()
         except (OSError, UnicodeDecodeError):
+            return ""
+
+    def fits(self) -> bool:
+        """Whether the environment was made here and for this Python; it may lack packages."""
+        if not self.whole():
             return False
+        lines = self.found().split("\n", 3)
+        return lines[1:3] == [self.root, sys.implementation.cache_tag]
+
+    def ready(self, extra: str) -> bool:
+        """Whether the environment has what is needed; one with an extra does for all."""
+        if not self.fits():
+            return False
+        found = self.found()
         return found == self.expected("dev") or (not extra and found == self.expected(""))
 
 
@@ -53,7 +71,7 @@ def launch(root: str) -> NoReturn:
         from tools.cli import main
 
         sys.exit(main())
-    if checkout.inside() or not _usable(checkout):
+    if checkout.inside() or not checkout.whole():
         from tools.environment import EnvironmentFailure, prepare
 
         try:
@@ -62,11 +80,7 @@ def launch(root: str) -> NoReturn:
             sys.exit(f"cloister: {failure}")
         except KeyboardInterrupt:
             sys.exit(130)
+    elif os.path.abspath(sys.executable) == checkout.python:
+        sys.exit(f"cloister: {checkout.venv} is damaged; remove it and start again")
     command = [checkout.python, "-I", os.path.join(root, "cloister"), *sys.argv[1:]]
     os.execv(checkout.python, command)
-
-
-def _usable(checkout: Checkout) -> bool:
-    """Whether to go on in the environment, which then judges by itself; false if it is broken."""
-    started = os.path.abspath(sys.executable) == checkout.python  # and yet it is not inside
-    return not started and os.access(checkout.python, os.X_OK)

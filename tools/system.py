@@ -19,7 +19,7 @@ import sysconfig
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -99,20 +99,20 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     config = DeviceConfig(entry.name, writable=entry.writable, size=size, stream=entry.stream)
     scheme, colon, rest = entry.file.partition(":")
     if not colon:
-        return replace(config, path=str(source.folder / entry.file))
+        return config._replace(path=str(source.folder / entry.file))
     if scheme in ("stdin", "stdout"):
-        return replace(config, fd=0 if scheme == "stdin" else 1)
+        return config._replace(fd=0 if scheme == "stdin" else 1)
     if scheme == "state":
         folder = state_folder(source.description.name)
         folder.mkdir(parents=True, exist_ok=True)
         _check_free(folder / rest)
-        return replace(config, path=str(folder / rest))
+        return config._replace(path=str(folder / rest))
     if scheme == "image":
-        return replace(config, path=str(cache.folder() / "images" / rest))
+        return config._replace(path=str(cache.folder() / "images" / rest))
     if scheme == "guest":
         from tools.images import guest
 
-        return replace(config, path=str(guest(rest)))
+        return config._replace(path=str(guest(rest)))
     raise UserError(
         f'[[device]] "{entry.name}" file: {scheme}: is none of state:, image:, guest:, stdin:, stdout:'
     )
@@ -219,7 +219,7 @@ def boot_host(boot_config: BootConfig) -> HostSystem:
     bytecode.refresh(ROOT)
     descriptors = sorted({d.fd for d in boot_config.devices if d.fd is not None})
     devices = [
-        device if device.fd is None else replace(device, fd=descriptors.index(device.fd))
+        device if device.fd is None else device._replace(fd=descriptors.index(device.fd))
         for device in boot_config.devices
     ]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -228,7 +228,7 @@ def boot_host(boot_config: BootConfig) -> HostSystem:
     command = [sys.executable, "-I", "-S", str(main), *boot_config.paths]
     with theirs:
         kernel = _spawn(command, theirs)
-    frame = replace(boot_config, devices=devices).pack()
+    frame = boot_config._replace(devices=devices).pack()
     try:
         ours.sendmsg(
             [frame],

@@ -235,8 +235,11 @@ class Board:
         self._paused = paused
 
     def _finish(self, outcome: Outcome) -> None:
-        """End the run as soon as the disks are quiet.  The first end counts."""
-        if self._end is None:
+        """End the run as soon as the disks are quiet.
+
+        The first end counts, but for a reset, which a later end may keep from being a restart.
+        """
+        if self._end is None or self._end.end is End.RESET:
             self._end = outcome
             self.engine.kick()
 
@@ -281,7 +284,8 @@ class Board:
     def _handle(self, why: Exit) -> None:
         if why is Exit.HALTED:
             self.exits["halted"] += 1
-            self._sleep()
+            if self._end is None:  # guests halt right after they asked for an end
+                self._sleep()
         elif why is Exit.STOPPED:
             self.exits["stopped"] += 1
         elif why is Exit.SHUTDOWN:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, CS_MODE_64, Cs, CsInsn
+
 from vmm.engine.interface import Registers
 from vmm.memory import GuestMemory
 from vmm.paging import read_linear
@@ -31,8 +35,6 @@ def report(registers: Registers, memory: GuestMemory) -> str:
 
 def code_lines(registers: Registers, memory: GuestMemory) -> list[str]:
     """The instructions that lead to RIP, the one at RIP marked, and some after it."""
-    from capstone import CS_ARCH_X86, CS_MODE_16, CS_MODE_32, CS_MODE_64, Cs
-
     flags = registers.cs.flags
     if registers.efer & 1 << 10 and flags & FLAG_LONG:
         mode, base = CS_MODE_64, 0
@@ -47,20 +49,30 @@ def code_lines(registers: Registers, memory: GuestMemory) -> list[str]:
     before = read_linear(registers, memory, base + start, rip - start)
     if len(before) < rip - start:
         before = b""
-    lines = []
-    # x86 code cannot be decoded backwards: take the first start from which decoding meets RIP.
-    for skip in range(min(MAX_INSTRUCTION, len(before))):
-        decoded = list(decoder.disasm(before[skip:], start + skip))
-        if decoded and decoded[-1].address + decoded[-1].size == rip:
-            lines = [_line("    ", i) for i in decoded[-INSTRUCTIONS_BEFORE:]]
-            break
+    lines = [_line("    ", i) for i in _leading_to(rip, before, start, decoder)]
     following = list(decoder.disasm(after, rip, INSTRUCTIONS_AFTER + 1))
     if not following:
         return [*lines, f"  => {rip:x}  {after[:8].hex(' ')}  (no instruction)"]
     return [*lines, _line("  =>", following[0]), *(_line("    ", i) for i in following[1:])]
 
 
-def _line(mark: str, instruction: object) -> str:
-    address = instruction.address  # type: ignore[attr-defined]
-    text = f"{instruction.mnemonic} {instruction.op_str}"  # type: ignore[attr-defined]
-    return f"{mark} {address:x}  {text.rstrip()}"
+def _leading_to(rip: int, before: bytes, start: int, decoder: Cs) -> list[CsInsn]:
+    """The instructions in ``before`` (from ``start``) that end at RIP.
+
+    x86 code cannot be decoded backwards, but decoding falls into step wherever it begins: of all
+    beginnings, most agree on the right instructions.
+    """
+    candidates: dict[tuple[int, ...], list[CsInsn]] = {}
+    votes: Counter[tuple[int, ...]] = Counter()
+    for skip in range(min(MAX_INSTRUCTION, len(before))):
+        decoded = list(decoder.disasm(before[skip:], start + skip))[-INSTRUCTIONS_BEFORE:]
+        if decoded and decoded[-1].address + decoded[-1].size == rip:
+            addresses = tuple(instruction.address for instruction in decoded)
+            candidates[addresses] = decoded
+            votes[addresses] += 1
+    return candidates[votes.most_common(1)[0][0]] if votes else []
+
+
+def _line(mark: str, instruction: CsInsn) -> str:
+    text = f"{instruction.mnemonic} {instruction.op_str}"
+    return f"{mark} {instruction.address:x}  {text.rstrip()}"

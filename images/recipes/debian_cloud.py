@@ -33,13 +33,14 @@ def fetch(say: Callable[[str], None]) -> Path:
     kernel, busybox = _kernel(), _offered(_BUSYBOX)
     path = cache.image(NAME)
     with cache.replacing(path) as fresh, tempfile.TemporaryDirectory() as scratch:
-        say(f"downloading {kernel.name} {kernel.version}")
+        say(_downloading(kernel))
         kernel_root = unpack(kernel, Path(scratch))
-        say(f"downloading {busybox.name} {busybox.version}")
+        say(_downloading(busybox))
         busybox_root = unpack(busybox, Path(scratch))
         say("building the initial RAM disk")
         files = _files(kernel_root, busybox_root)
         manifest = {
+            "recipe": initramfs.version(),
             "packages": {package.name: package.version for package in (kernel, busybox)},
             "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
@@ -47,6 +48,19 @@ def fetch(say: Callable[[str], None]) -> Path:
         for name, data in files.items():
             cache.write(fresh / name, data)
     return path
+
+
+def is_current() -> bool:
+    """Whether the image in the cache has the init of this Cloister."""
+    try:
+        manifest = json.loads((cache.image(NAME) / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("recipe") == initramfs.version()
+
+
+def _downloading(package: Package) -> str:
+    return f"downloading {package.name} {package.version}, {package.size / 1e6:.1f} MB"
 
 
 def _kernel() -> Package:

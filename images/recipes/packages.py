@@ -6,6 +6,7 @@ The programs check the archive's signatures with the machine's keys; nothing is 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,36 +22,44 @@ class Package(NamedTuple):
     version: str
     depends: str
     """Its dependencies in Debian's notation."""
+    size: int = 0
+    """Bytes to download."""
 
 
 def ensure_lists(probe: str) -> None:
-    """See to it that apt knows packages at all; ``probe`` is one that every list has."""
+    """See to it that apt has lists of packages, and that they offer ``probe``.
+
+    Without lists apt may still know ``probe``, from having installed it, but cannot download it.
+    """
     for program in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(program) is None:
             raise RecipeError(
                 f"this image is made from Debian's packages, and there is no {program} here; "
                 "make it on a Debian machine and copy the cache folder"
             )
-    if find(probe) is not None:
-        return
-    if os.geteuid() == 0:
+    if not _has_lists() and os.geteuid() == 0:
         _run(["apt-get", "update", "--quiet=2"])
+    if not _has_lists():
+        raise RecipeError(
+            "apt has no lists of packages on this machine; run 'apt-get update' as root, "
+            "with a network, and try again"
+        )
     if find(probe) is None:
         raise RecipeError(
-            f"apt offers no package {probe} on this machine; run 'apt-get update' as root "
-            "on Debian, and try again"
+            f"apt offers no package {probe}, which Debian for amd64 has; "
+            "make this image on such a machine and copy the cache folder"
         )
+
+
+def _has_lists() -> bool:
+    """Whether apt has fetched any list of packages."""
+    done = _start(["apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"])
+    return done.returncode == 0 and bool(done.stdout.strip())
 
 
 def find(name: str) -> Package | None:
     """The version of a package that would be installed, or ``None``."""
-    done = subprocess.run(
-        ["apt-cache", "show", "--no-all-versions", name],
-        capture_output=True,
-        text=True,
-        env=_environment(),
-        check=False,
-    )
+    done = _start(["apt-cache", "show", "--no-all-versions", name])
     fields: dict[str, str] = {}
     for line in done.stdout.splitlines():
         key, colon, value = line.partition(": ")
@@ -58,7 +67,8 @@ def find(name: str) -> Package | None:
             fields.setdefault(key, value)
     if done.returncode or "Version" not in fields:
         return None
-    return Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
+    depends, size = fields.get("Depends", ""), int(fields.get("Size", "0"))
+    return Package(fields["Package"], fields["Version"], depends, size)
 
 
 def unpack(package: Package, folder: Path) -> Path:
@@ -77,7 +87,28 @@ def unpack(package: Package, folder: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path | None = None) -> None:
-    done = subprocess.run(
+    done = _start(command, folder)
+    if done.returncode:
+        reason = _reason(done.stderr) or f"status {done.returncode}"
+        raise RecipeError(f"'{' '.join(command[:2])}' failed: {reason}")
+
+
+def _reason(messages: str) -> str:
+    """What a program says is wrong: apt marks it, dpkg says it last."""
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
+    marked = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
+    reason = (marked or lines[-1:] or [""])[0].rstrip(".")
+    unreachable = re.fullmatch(r"Failed to fetch \S+\s+(.+)", reason)
+    if unreachable is None:
+        return reason
+    return (
+        f"{unreachable[1]}; look after the network, "
+        "or run 'apt-get update' as root if the lists are old, and try again"
+    )
+
+
+def _start(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -86,10 +117,6 @@ def _run(command: list[str], folder: Path | None = None) -> None:
         env=_environment(),
         check=False,
     )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        reason = lines[0].removeprefix("E:").strip() if lines else f"status {done.returncode}"
-        raise RecipeError(f"'{' '.join(command[:2])}' failed: {reason.rstrip('.')}")
 
 
 def _environment() -> dict[str, str]:

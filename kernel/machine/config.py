@@ -11,8 +11,8 @@ The same configuration boots every machine.  ``boot`` puts the first objects in 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgpack
 
@@ -29,8 +29,7 @@ OPERATOR_MEMORY = 4 << 20
 """Bytes of quota of the operator's space."""
 
 
-@dataclass(frozen=True)
-class DeviceConfig:
+class DeviceConfig(NamedTuple):
     """A device: a host file by its path, or an open descriptor of whoever boots the machine."""
 
     name: str
@@ -41,30 +40,27 @@ class DeviceConfig:
     stream: bool = False  # read in order and waited for (a terminal), not at offsets
 
 
-@dataclass(frozen=True)
-class BootConfig:
+class BootConfig(NamedTuple):
     """All that a machine has to know."""
 
     entry: str  # program of the root task
     argument: bytes = b""
     memory: int = 8 << 30  # bytes that all of user mode may use
-    devices: list[DeviceConfig] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)  # import path of user-mode programs
-    readable: list[str] = field(default_factory=list)  # folders they may read while importing
+    devices: Sequence[DeviceConfig] = ()
+    paths: Sequence[str] = ()  # import path of user-mode programs
+    readable: Sequence[str] = ()  # folders they may read while importing
     weak: bool = False  # go on where the host lacks a layer of isolation
 
     def pack(self) -> bytes:
-        return msgpack.packb(asdict(self))  # type: ignore[no-any-return]
+        return msgpack.packb(self)  # type: ignore[no-any-return]
 
     @staticmethod
     def unpack(data: bytes) -> BootConfig:
-        fields: dict[str, Any] = msgpack.unpackb(data)
-        fields["devices"] = [DeviceConfig(**device) for device in fields["devices"]]
-        return BootConfig(**fields)
+        config = BootConfig(*msgpack.unpackb(data))
+        return config._replace(devices=[DeviceConfig(*device) for device in config.devices])
 
 
-@dataclass(frozen=True)
-class Booted:
+class Booted(NamedTuple):
     """The first threads, and the devices with their configuration."""
 
     start: Start  # of the root task's thread

@@ -15,7 +15,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     time: int
     """The machine's monotonic time in ns when it was added."""
     source: str
-    """Who added it, by the badge of its capability."""
+    """Who added it: the name of its process, by the badge of its capability."""
     event: str
     """What kind of thing happened, one word."""
     detail: str
@@ -27,14 +27,20 @@ class Audit(Interface):
     """Adding to the log."""
 
     def append(self, event: str, detail: str) -> int:
-        """Add an entry in the caller's name; returns its number once it is stored."""
+        """Add an entry in the caller's name; returns its number once it is stored.
+
+        A detail of more than 1 KiB is cut off.  Raises ``Failed`` if the log is full.
+        """
 
 
 class AuditReader(Interface):
     """Reading the log."""
 
     def read(self, start: int, count: int) -> list[Record]:
-        """At most ``count`` entries from number ``start`` on."""
+        """At most ``count`` entries from number ``start`` on, as many as one message carries.
+
+        Where the log is in memory, the oldest may be gone: look at the numbers.
+        """
 
     def count(self) -> int:
         """How many entries there are."""

@@ -73,7 +73,10 @@ class ConsoleControl(Interface):
         """
 
     def tail(self, name: str, size: int) -> bytes:
-        """The last ``size`` bytes of a console's output, at most what one message carries."""
+        """The last ``size`` bytes of a console's output, at most what one message carries.
+
+        Nothing if there is no such console: its client may not have begun.
+        """
 
     def type(self, name: str, data: bytes) -> None:
         """Input to a console as if it had been typed, without any Control-].

@@ -20,7 +20,7 @@ from servers.console.interface import (
     ConsoleInfo,
 )
 from servers.console.line import Line
-from servers.runtime import Busy, Deferred, Environment, KernelError, NotFound, Notification
+from servers.runtime import Busy, Deferred, Environment, KernelError, Notification
 
 MOST: Final = 60 * 1024
 """Bytes of one answer at most."""
@@ -215,12 +215,6 @@ class ControlService(ConsoleControl):
         self._env = env
         self._multiplexer = multiplexer
 
-    def _find(self, name: str) -> Screen:
-        screen = self._multiplexer.screens.get(name)
-        if screen is None:
-            raise NotFound(f"there is no console named {name!r}")
-        return screen
-
     def consoles(self) -> list[ConsoleInfo]:
         focus = self._multiplexer.focus
         return [
@@ -254,7 +248,8 @@ class ControlService(ConsoleControl):
         return self._multiplexer.finish()  # type: ignore[return-value]
 
     def tail(self, name: str, size: int) -> bytes:
-        return self._find(name).tail(min(size, MOST))
+        screen = self._multiplexer.screens.get(name)
+        return screen.tail(min(size, MOST)) if screen is not None else b""
 
     def type(self, name: str, data: bytes) -> None:
         screen = self._multiplexer.screen(name)

@@ -15,7 +15,7 @@ import msgspec
 from kernel.abi import FOREVER
 from servers.runtime.errors import Failed, ServerDied, ServiceError
 from servers.runtime.handles import Endpoint
-from servers.runtime.interface import ERROR, Interface, Method
+from servers.runtime.interface import ERROR, Interface, Method, drop_all
 
 if TYPE_CHECKING:
     from servers.runtime.syscalls import Syscalls
@@ -38,10 +38,11 @@ def _call(self: Any, method: Method, args: tuple[Any, ...], kwargs: dict[str, An
             if not attempts:
                 raise
             attempts -= 1
-    if label == ERROR:
-        name, text = _error.decode(answer)
-        raise ServiceError.of(name, text)
     try:
+        if label == ERROR:
+            drop_all(caps, system)
+            name, text = _error.decode(answer)
+            raise ServiceError.of(name, text)
         return method.result.decode(answer, caps, system)
     except (msgspec.MsgspecError, ValueError) as error:
         raise Failed(f"the answer of {method.name} does not fit the interface: {error}") from None

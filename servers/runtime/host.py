@@ -60,7 +60,10 @@ def _mmap(address: int | None, size: int, protection: int, flags: int, fd: int) 
 class HostMemory:
     """A shared mapping of a frame's descriptor."""
 
-    def __init__(self, fd: int, size: int, writable: bool) -> None:
+    def __init__(
+        self, fd: int, size: int, writable: bool, forget: Callable[[], object]
+    ) -> None:
+        self._forget = forget
         protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
         self._size = size
         self.address = _mmap(None, size, protection, _MAP_SHARED, fd)
@@ -69,8 +72,12 @@ class HostMemory:
 
     def close(self) -> None:
         """Put zeros in its place: views that are left elsewhere stay harmless."""
-        protection = _PROT_READ | _PROT_WRITE
-        _mmap(self.address, self._size, protection, _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS, -1)
+        self._forget()
+        flags = _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS
+        try:
+            _mmap(self.address, self._size, _PROT_READ | _PROT_WRITE, flags, -1)
+        except MemoryError:  # more than this process may have: then it is zeros to read alone
+            _mmap(self.address, self._size, _PROT_READ, flags, -1)
 
 
 class HostDevice:
@@ -124,18 +131,31 @@ class HostProcess:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._memory: dict[int, HostMemory] = {}
+        self._gone: set[int] = set()  # revoked before their answer to ``map`` was read
         self._lock = threading.Lock()
         self._listening = False
 
     def map(self, fd: int, mapping: int, size: int, writable: bool) -> HostMemory:
         self.listen()
         try:
-            memory = HostMemory(fd, size, writable)
+            memory = HostMemory(fd, size, writable, lambda: self._memory.pop(mapping, None))
         finally:
             os.close(fd)
         with self._lock:
-            self._memory[mapping] = memory
+            if mapping in self._gone:
+                self._gone.discard(mapping)
+                memory.close()
+            else:
+                self._memory[mapping] = memory
         return memory
+
+    def _release(self, mapping: int) -> None:
+        with self._lock:
+            memory = self._memory.pop(mapping, None)
+            if memory is None:
+                self._gone.add(mapping)
+            else:
+                memory.close()
 
     def register(self, entry: str, function: Entry) -> None:
         self._entries[entry] = function
@@ -156,10 +176,7 @@ class HostProcess:
                 os._exit(0)  # the kernel is gone
             kind, *rest = _unpack(frame)
             if kind == RELEASE:
-                with self._lock:
-                    memory = self._memory.pop(rest[0], None)
-                if memory is not None:
-                    memory.close()
+                self._release(rest[0])
                 notices.send(_pack([rest[0]]))
             elif kind == THREAD:
                 entry, argument = rest

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args, get_type_hints
 
 import msgspec
 
 from kernel.abi import MAX_CAPS
-from servers.runtime.errors import BadRequest
+from servers.runtime.errors import BadRequest, KernelError
 from servers.runtime.handles import Capability
 
 if TYPE_CHECKING:
@@ -72,16 +73,38 @@ class Codec:
         return data, slots
 
     def decode(self, data: bytes, slots: list[int], system: Syscalls) -> Any:
-        """The value; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
-        if self._decoder is not None:
+        """The value; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``.
+
+        Capabilities that came beside it and are not in the value are dropped, so that nobody can
+        fill the receiver's table with what it did not ask for.
+        """
+        if not slots and self._decoder is not None:
             return self._decoder.decode(data)
+        unwanted = set(slots)
 
         def hook(kind: type, index: object) -> Capability:
             if not isinstance(index, int) or not 0 <= index < len(slots):
                 raise ValueError("names a capability that did not come with the message")
+            unwanted.discard(slots[index])
             return cast(Capability, kind(system, slots[index]))
 
-        return msgspec.msgpack.decode(data, type=self.kind, dec_hook=hook)
+        try:
+            if self._decoder is not None:
+                return self._decoder.decode(data)
+            return msgspec.msgpack.decode(data, type=self.kind, dec_hook=hook)
+        except BaseException:
+            unwanted.update(slots)
+            raise
+        finally:
+            if unwanted:
+                drop_all(unwanted, system)
+
+
+def drop_all(slots: Iterable[int], system: Syscalls) -> None:
+    """Give up capabilities that came with a message, of which some may be revoked already."""
+    for slot in slots:
+        with suppress(KernelError):
+            system.cap_drop(slot)
 
 
 class Method:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kernel.abi import FOREVER, LABEL_FAULT, LABEL_NOTIFICATION, NULL, Right
+from kernel.abi import FOREVER, LABEL_FAULT, LABEL_NOTIFICATION, MAX_PAYLOAD, NULL, Right
 from servers.runtime.errors import BadRequest, Failed, KernelError, ServiceError
 from servers.runtime.handles import Endpoint
-from servers.runtime.interface import ANSWER, ERROR, Interface, Method
+from servers.runtime.interface import ANSWER, ERROR, Interface, Method, drop_all
 
 if TYPE_CHECKING:
     from servers.runtime.syscalls import Syscalls
@@ -29,7 +29,23 @@ SESSION = 1 << 63
 OFFER_SHIFT = 32
 """An offer's index in a badge minted by init is above this bit, the client's number below."""
 
+LONGEST_TEXT = 2000
+"""Characters of an error's text at most, so that it fits a message however it is encoded."""
+
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def _error(name: str, text: str) -> bytes:
+    """The payload of an error; a text that would not fit a message is cut off."""
+    return _encode((name, text[:LONGEST_TEXT]))
+
+
+def _result(method: Method, result: Any) -> tuple[bytes, list[int]]:
+    """The payload and capabilities of an answer; raises ``Failed`` if no message carries it."""
+    data, slots = method.result.encode(result)
+    if len(data) > MAX_PAYLOAD:
+        raise Failed(f"the answer of {method.name} has {len(data)} bytes: more than a message")
+    return data, slots
 
 
 class Deferred:
@@ -49,11 +65,14 @@ class Deferred:
     def answer(self, result: Any = None) -> None:
         """Answer the call; nothing happens if it was answered, or its caller is gone."""
         if self._method is not None:
-            self._send(ANSWER, *self._method.result.encode(result))
+            try:
+                self._send(ANSWER, *_result(self._method, result))
+            except ServiceError as error:
+                self.fail(error)
 
     def fail(self, error: ServiceError) -> None:
         """Answer the call with an error."""
-        self._send(ERROR, _encode((type(error).__name__, str(error))), [])
+        self._send(ERROR, _error(type(error).__name__, str(error)), [])
 
     def _send(self, label: int, data: bytes, slots: list[int]) -> None:
         reply, self._reply = self._reply, NULL
@@ -129,16 +148,7 @@ class Server:
     ) -> tuple[int, bytes, list[int]] | None:
         """Carry out one call; the answer to send, or None if it comes later or is not wanted."""
         try:
-            if badge & SESSION:
-                service = self._sessions.get(badge)
-            else:
-                service = self._roots.get(badge >> OFFER_SHIFT)
-            if service is None:
-                raise BadRequest("the session was closed")
-            methods = service.methods()
-            if label >= len(methods):
-                raise BadRequest(f"{service.protocol.__name__} has no method {label}")
-            method = methods[label]
+            service, method = self._find(badge, label, slots)
             arguments = method.unpack(data, slots, self.system)
             result = getattr(service, method.name)(*arguments)
             if isinstance(result, Deferred):
@@ -146,9 +156,24 @@ class Server:
                 return None
             if reply == NULL:
                 return None
-            return ANSWER, *method.result.encode(result)
+            return ANSWER, *_result(method, result)
         except ServiceError as error:
-            text = (type(error).__name__, str(error))
+            data = _error(type(error).__name__, str(error))
         except Exception as error:  # a fault of the service is answered, and does not end it
-            text = (Failed.__name__, f"{type(error).__name__}: {error}")
-        return (ERROR, _encode(text), []) if reply != NULL else None
+            data = _error(Failed.__name__, f"{type(error).__name__}: {error}")
+        return (ERROR, data, []) if reply != NULL else None
+
+    def _find(self, badge: int, label: int, slots: list[int]) -> tuple[Interface, Method]:
+        """The object and the method that a message is meant for."""
+        if badge & SESSION:
+            service = self._sessions.get(badge)
+        else:
+            service = self._roots.get(badge >> OFFER_SHIFT)
+        if service is None:
+            drop_all(slots, self.system)
+            raise BadRequest("the session was closed")
+        methods = service.methods()
+        if label >= len(methods):
+            drop_all(slots, self.system)
+            raise BadRequest(f"{service.protocol.__name__} has no method {label}")
+        return service, methods[label]

@@ -16,12 +16,9 @@ SECOND = 10**9
 HOLDS = {"terminal": "terminal.terminal"}
 
 
-def system(path: str | None = None, seed: int = 0) -> Simulation:
+def system(path: str | None = None, fd: int | None = None, seed: int = 0) -> Simulation:
     sim = Simulation(seed)
-    if path is None:
-        sim.device("terminal-in")
-    else:
-        sim.device("terminal-in", path=path, writable=False)
+    sim.device("terminal-in", path=path, fd=fd, writable=False)
     sim.device("terminal-out")
     devices = {name: f"device:{name}" for name in ("terminal-in", "terminal-out")}
     sim.process("terminal", terminal, ["terminal"], devices)
@@ -78,20 +75,18 @@ def test_leaving_answers_whoever_waits() -> None:
 
 @pytest.mark.parametrize("kind", ["null", "file", "pipe"])
 def test_input_that_ends(kind: str, tmp_path: Path) -> None:
-    path = "/dev/null"
+    path: str | None = "/dev/null"
     content = b"" if kind == "null" else bytes(range(256)) * 40
+    reader = None
     if kind == "file":
         path = str(tmp_path / "typed")
         Path(path).write_bytes(content)
     elif kind == "pipe":
-        path = str(tmp_path / "pipe")
-        os.mkfifo(path)
-        keep = os.open(path, os.O_RDWR)
-        os.write(keep, content)
-        reader = os.open(path, os.O_RDONLY)
-        os.close(keep)
-        path = f"/dev/fd/{reader}"
-    sim = system(path)
+        path = None
+        reader, writer = os.pipe()
+        os.write(writer, content)
+        os.close(writer)
+    sim = system(path, reader)
 
     @sim.client(HOLDS)
     def client(env: Environment) -> None:
@@ -136,7 +131,7 @@ def test_a_closed_terminal_is_said_to_be_closed() -> None:
         def write(_data: bytes) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
-        sim.memory("terminal-out").write = write  # type: ignore[method-assign]
+        sim.memory("terminal-out").write = write  # type: ignore
         with pytest.raises(Failed, match="takes no output: Broken pipe"):
             env.open(Terminal, "terminal").write(b"x")
 

@@ -44,6 +44,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
         with cache.replacing(path) as fresh:
             (fresh / content.decode()).write_bytes(content)
     assert [file.name for file in path.iterdir()] == ["two"]
+    assert path.stat().st_mode & 0o777 == 0o755
     assert list(tmp_path.iterdir()) == [path]
 
 

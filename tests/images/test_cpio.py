@@ -1,4 +1,4 @@
-"""The archive for an initial RAM disk: read back by a reader written from the format's description."""
+"""The archive for an initial RAM disk, read back by a reader after the format's description."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Entry(NamedTuple):
 
 def read(archive: bytes) -> list[Entry]:
     """All entries before the trailer; fails if the archive is not in the newc form."""
-    found, at = [], 0
+    found: list[Entry] = []
+    at = 0
     while True:
         assert at % 4 == 0
         assert archive[at : at + 6] == b"070701"
@@ -102,6 +103,10 @@ def test_the_cpio_program_unpacks_it(tmp_path: Path) -> None:
     archive = Archive()
     archive.add_file("bin/tool", b"contents", 0o755)
     archive.add_link("bin/other", "tool")
+    listed = subprocess.run(
+        ["cpio", "-t", "--quiet"], input=archive.data(), capture_output=True, check=True
+    )
+    assert listed.stdout.decode().split() == ["bin", "bin/tool", "bin/other"]
     subprocess.run(["cpio", "-id", "--quiet"], cwd=tmp_path, input=archive.data(), check=True)
     assert (tmp_path / "bin/other").read_bytes() == b"contents"
     assert (tmp_path / "bin/tool").stat().st_mode & 0o777 == 0o755

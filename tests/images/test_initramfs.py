@@ -1,4 +1,4 @@
-"""The initial RAM disk, and its init, which is run here with busybox's place taken by a recorder."""
+"""The initial RAM disk, and its init, which is run here with a recorder in busybox's place."""
 
 from __future__ import annotations
 

@@ -69,6 +69,7 @@ class World:
 
     def __init__(self, memory: int = 1 << 30, prompt: bool = True) -> None:
         self.now = 1
+        self.provides = True  # whether the machine has what map and device_map ask it for
         self.prompt = prompt
         self.kernel = WatchedKernel(lambda: self.now, memory)
         self.calls: dict[Thread, Call] = {}  # outstanding
@@ -108,7 +109,7 @@ class World:
             match effect:
                 case Resume(thread=thread):
                     self._resume(effect)
-                case Kill(space=space):
+                case Kill():
                     self.killed.append(effect)
                 case Unmap():
                     self.unmaps.append(effect)
@@ -133,6 +134,8 @@ class World:
             self.effects = effects
 
     def _resume(self, effect: Resume) -> None:
+        if effect.resource is not None and not self.provides:
+            effect = self._refuse(effect)
         thread, error = effect.thread, Error(effect.answer[0])
         call = self.calls.pop(thread, None)
         assert call is not None, "an answer without a call"
@@ -147,6 +150,12 @@ class World:
         if isinstance(resource, Mapping):
             assert not resource.removing, "a mapping was handed over that is gone"
         self.answers[thread] = effect
+
+    def _refuse(self, effect: Resume) -> Resume:
+        """As a machine that cannot provide the resource."""
+        if isinstance(effect.resource, Mapping):
+            assert not self.kernel.unmapped(effect.resource)
+        return Resume(effect.thread, (int(Error.NO_DEVICE),))
 
     def confirm(self) -> None:
         """Confirm the oldest thing that the kernel asked for."""
@@ -211,6 +220,11 @@ class Actor:
         self.request(name, *arguments)
         assert self.answered(), f"{name} blocks"
         return self.error()
+
+    def fails_to(self, name: str, *arguments: Any) -> bool:
+        """Make a call that returns at once; whether it failed."""
+        self.request(name, *arguments)
+        return bool(self.world.answers.pop(self.thread).answer[0])
 
     def blocks(self, name: str, *arguments: Any) -> Actor:
         """Make a call that does not return yet."""

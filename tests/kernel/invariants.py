@@ -175,9 +175,10 @@ def check_threads(kernel: Kernel, known: list[KernelObject]) -> None:
             assert not (obj.word and obj.waiters), "a signal is heard"
             if obj.bound is not None:
                 assert obj.bound.bound is obj
-                cap = obj.through
-                assert cap is not None and cap.object is obj and cap.space is not None
-                assert cap.rights & Right.RECEIVE, "who hears may"
+                through = obj.through
+                assert through is not None and through.object is obj
+                assert through.space is not None, "a binding ends with its capability"
+                assert through.rights & Right.RECEIVE, "who hears may"
                 listening = obj.bound.state is ThreadState.RECEIVING
                 assert not (obj.word and listening), "a bound signal is heard"
 

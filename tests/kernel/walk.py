@@ -12,11 +12,13 @@ from itertools import combinations
 from typing import Any
 
 from kernel.abi import (
+    ALL_RIGHTS,
+    CAPABILITY_COST,
     FOREVER,
-    LABEL_FAULT,
     LABEL_NOTIFICATION,
     NULL,
     PAGE_SIZE,
+    THREAD_COST,
     Error,
     Fault,
     Right,
@@ -60,6 +62,7 @@ class History:
         self._known: dict[KernelObject, None] = {}
         self._held: dict[Capability, Capability | None] = {}  # in a table now -> parent
         self._messages: dict[bytes, Sent] = {}
+        self._revoked: set[Capability] = set()  # must be gone after this step
         self._revokes: dict[Thread, set[Mapping]] = {}  # must be gone before it returns
         world.kernel.watch = self._answered
         self._remember()
@@ -72,10 +75,13 @@ class History:
 
     def revoking(self, thread: Thread, cap: Capability) -> None:
         """The thread is about to revoke what is derived from a capability."""
+        if thread.suspended:
+            return  # that is for later
         gone: set[Mapping] = set()
         todo = list(cap.children)
         while todo:
             child = todo.pop()
+            self._revoked.add(child)
             gone.update(child.mappings)
             todo.extend(child.children)
         if isinstance(cap.object, Frame):
@@ -114,6 +120,8 @@ class History:
         """Check what can be seen after a step; called after each."""
         self.steps += 1
         invariants.check(self.world.kernel)
+        assert all(cap.space is None for cap in self._revoked), "a revoke leaves no descendant"
+        self._revoked.clear()
         before = self._held
         for cap in invariants.capabilities(self.world.kernel):
             if isinstance(cap.object, Reply):
@@ -155,21 +163,24 @@ class Walker:
         self._kept = (world.policy, world.debug, self._disk, *self._shared)
         self.history = History(world)
         for number in range(4):
-            self._family(number)
+            self.family(number)
         self.actors.append(init.spawn())
         self.history.check()
 
-    def _family(self, number: int) -> None:
+    def family(self, number: int) -> None:
         """Init makes a space with some quota and label, two threads and capabilities."""
         init, slots = self.world.init, self.world.init.space.caps
         label = number % LABELS
-        self._ask(init, "space_create", "child", MIB << number % 4, label, self.world.policy, 0, 0)
+        quota = 2 * THREAD_COST + 8 * CAPABILITY_COST if number % 4 == 3 else MIB << number % 4
+        self._ask(init, "space_create", "child", quota, label, self.world.policy, 0, 0)
         if init.answered() and init.world.answers[init.thread].answer[0] == Error.OK:
             actor = init.spawn(init.result())
             self.actors += [actor, actor.spawn()]
             for slot in self._shared:
                 if slot in slots:
-                    self._ask(init, "cap_mint", slot, FULL, self.choose(3), actor.slot)
+                    rights = FULL & init.space.caps[slot].rights
+                    self._ask(init, "cap_mint", slot, rights, self.choose(3), actor.slot)
+            self._ask(init, "cap_mint", self._disk, ALL_RIGHTS, 0, actor.slot)
         self.history.check()
 
     # Choices
@@ -196,8 +207,9 @@ class Walker:
         """A space to put something into: often the actor's own."""
         return self._slot(actor, Space) if self.choose(2) else NULL
 
-    def _timeout(self) -> int:
-        return int(self._pick([FOREVER, FOREVER, 0, 1, 5]))
+    def _timeout(self, actor: Actor) -> int:
+        longest = 9 if actor is self.world.init else FOREVER  # init must go on, or all ends
+        return int(self._pick([longest, 0, 1, 5, 9]))
 
     def _caps(self, actor: Actor) -> list[int]:
         if self.choose(3):
@@ -210,31 +222,42 @@ class Walker:
     # Steps
 
     def step(self) -> None:
-        """One system call or event of the machine, and the check of everything."""
-        actors = [actor for actor in self.actors if actor.thread.state is not ThreadState.DEAD]
-        if not actors:
-            return
-        free = [
+        """A system call or event of the machine as the choices say, and the check of everything."""
+        free = self._free()
+        if not free or self.choose(5) == 0:
+            self.take(Walker.machine)
+        elif len(self.actors) < 8 and self.world.init in free and self.choose(2):
+            self.family(self.choose(12))
+        else:
+            self.act(self.kinds[self.choose(len(self.kinds))])
+
+    def _free(self) -> list[Actor]:
+        return [
             actor
-            for actor in actors
+            for actor in self.actors
             if actor.thread.state is ThreadState.RUNNING and actor.thread.held is None
         ]
-        if len(actors) < 6 and self.world.init in free and self.choose(2):
-            self._family(self.choose(12))
-        elif self.choose(5) == 0 or not free:
-            self._machine()
-        elif self.choose(200) == 199:
-            self._speak_out_of_turn(self._pick(actors))
+
+    def act(self, kind: Callable[[Walker, Actor], None]) -> None:
+        """Have one of the actors that can do something."""
+        if self.choose(200) == 0:
+            self.take(Walker.speak_out_of_turn)
         else:
-            self.kinds[self.choose(len(self.kinds))](self, self._pick(free))
-        self.actors = [found for found in actors if found.thread.state is not ThreadState.DEAD]
+            actor = self._pick(self._free())
+            self.take(lambda walker: kind(walker, actor))
+
+    def take(self, step: Callable[[Walker], None]) -> None:
+        """Take a step, forget the dead, and check everything."""
+        step(self)
+        self.actors = [actor for actor in self.actors if actor.thread.state is not ThreadState.DEAD]
         self.history.check()
 
     def _ask(self, actor: Actor, name: str, *arguments: Any) -> None:
         actor.request(name, *arguments)
 
-    def _speak_out_of_turn(self, actor: Actor) -> None:
-        world = self.world
+    def speak_out_of_turn(self) -> None:
+        """What is no system call, or comes while one is outstanding."""
+        world, actor = self.world, self._pick(self.actors)
         if actor.space is world.init.space:
             return
         if actor.thread in world.calls:
@@ -243,16 +266,16 @@ class Walker:
         else:
             world.carry_out(world.kernel.malformed(actor.thread, "nonsense"))
 
-    def _machine(self) -> None:
+    def machine(self) -> None:
         """Something that happens below the kernel."""
         world = self.world
         what = self.choose(10)
-        if what < 5:
+        if what < 5 and (world.unmaps or world.killed or world.inspections):
             if world.unmaps and self.choose(2):
                 world.unmaps.append(world.unmaps.pop(0))  # in any order
             world.confirm()
-        elif what < 7:
-            world.advance(1 + self.choose(4))
+        elif what < 8:
+            world.advance(1 + self.choose(9))
         elif what < 9:
             if world.unmasked:
                 device = world.unmasked.pop()
@@ -263,15 +286,13 @@ class Walker:
                 space = self._pick(victims)
                 world.carry_out(world.kernel.died(space, Fault.CRASHED, "signal 9"))
 
-    def _messages(self, actor: Actor) -> None:
+    def messages(self, actor: Actor) -> None:
         what = self.choose(8)
-        replies = [
-            slot for slot, cap in actor.space.caps.items() if isinstance(cap.object, Reply)
-        ]
+        replies = [slot for slot, cap in actor.space.caps.items() if isinstance(cap.object, Reply)]
         reply = self._pick(replies) if replies and self._likely(12) else self.choose(20)
         if not replies and self._likely():
             what = self.choose(6)
-        timeout = self._timeout()
+        timeout = self._timeout(actor)
         if what < 3:
             endpoint = self._slot(actor, Endpoint, Right.SEND)
             data = self.history.payload(actor.thread)
@@ -289,11 +310,11 @@ class Walker:
             data = self.history.payload(actor.thread)
             self._ask(actor, "reply", reply, 2, data, self._caps(actor))
 
-    def _signals(self, actor: Actor) -> None:
+    def signals(self, actor: Actor) -> None:
         what = self.choose(6)
         notification = self._slot(actor, Notification)
         if what == 0:
-            self._ask(actor, "wait", notification, self._timeout())
+            self._ask(actor, "wait", notification, self._timeout(actor))
         elif what == 1:
             self._ask(actor, "poll", notification)
         elif what == 2:
@@ -307,7 +328,7 @@ class Walker:
         else:
             self._ask(actor, "signal", notification, self.choose(4))
 
-    def _capabilities(self, actor: Actor) -> None:
+    def capabilities(self, actor: Actor) -> None:
         what = self.choose(8)
         slot = self._slot(actor)
         if what > 3 and slot in actor.space.caps and self.choose(8):
@@ -328,7 +349,7 @@ class Walker:
                 self.history.revoking(actor.thread, cap)
             self._ask(actor, "cap_revoke", slot)
 
-    def _memory(self, actor: Actor) -> None:
+    def memory(self, actor: Actor) -> None:
         what = self.choose(6)
         if what < 3:
             self._ask(actor, "map", self._slot(actor, Frame), self._pick([1, 3, 3, 2]))
@@ -341,7 +362,7 @@ class Walker:
             name = self._pick(["endpoint_create", "notification_create"])
             self._ask(actor, name)
 
-    def _lives(self, actor: Actor) -> None:
+    def lives(self, actor: Actor) -> None:
         """Spaces and threads come and go."""
         what = self.choose(12)
         if what < 3:
@@ -381,7 +402,7 @@ class Walker:
             operation = ThreadOp.RESUME
         self._ask(actor, "thread_control", thread, operation, value)
 
-    def _policy(self, actor: Actor) -> None:
+    def policy(self, actor: Actor) -> None:
         if self.choose(3):
             first, second = 1 + self.choose(2), 1 + self.choose(2)
             if self.choose(12) == 11:
@@ -395,13 +416,13 @@ class Walker:
             self._ask(actor, "debug", authority, self.choose(6), self.choose(2) * 300)
 
     kinds = (
-        _messages,
-        _messages,
-        _messages,
-        _signals,
-        _capabilities,
-        _capabilities,
-        _memory,
-        _lives,
-        _policy,
+        messages,
+        messages,
+        messages,
+        signals,
+        capabilities,
+        capabilities,
+        memory,
+        lives,
+        policy,
     )

@@ -141,10 +141,15 @@ class Simulation:
         self._machine: SimMachine | None = None
 
     def device(
-        self, name: str, size: int = 0, path: str | None = None, writable: bool = True
+        self,
+        name: str,
+        size: int = 0,
+        path: str | None = None,
+        fd: int | None = None,
+        writable: bool = True,
     ) -> None:
-        """A device in memory, or a file; without ``size`` a stream."""
-        config = DeviceConfig(name, path=path, size=size, stream=not size, writable=writable)
+        """A device in memory, a file, or a descriptor; without ``size`` a stream."""
+        config = DeviceConfig(name, path, fd, writable, size, stream=not size)
         self._devices.append(config)
 
     def process(

@@ -198,7 +198,8 @@ class Pit:
             self.counters[select].set_mode(access, value >> 1 & 7, bool(value & 1))
             if select == 0:
                 self._plan(None)
-                self._irq(self.counters[0].output())
+                if not self.counters[0].output():
+                    self._irq(False)
 
     def _plan(self, deadline: int | None) -> None:
         if self._timer is not None:

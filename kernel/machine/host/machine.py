@@ -22,7 +22,8 @@ PATH...`` with three things on two descriptors:
   its answer may be on its way, and must be read and dropped.  ``[1, entry, argument]`` starts a
   thread; its channel is attached.
 
-A process that closes its channel, leaves answers unread or speaks out of turn is killed.
+A process that closes its channel or leaves answers unread is killed; so is one that speaks out of
+turn, once the kernel reads it.  Time budgets of threads are not applied on this machine.
 
 **Inside.**  A loop waits for channels, processes' ends, devices and timers, feeds the kernel one
 event at a time and carries out its effects in order.  Nothing in it waits for a process.  An event

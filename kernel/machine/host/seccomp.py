@@ -34,8 +34,8 @@ def _import_bindings() -> Any:
 bpf = _import_bindings()
 
 ALWAYS: Final = (
-    ("read readv pread64 preadv lseek", "devices, and files while importing"),
-    ("write writev pwrite64 pwritev", "devices"),
+    ("read readv pread64 preadv preadv2 lseek", "devices, and files while importing"),
+    ("write writev pwrite64 pwritev pwritev2", "devices"),
     ("fsync fdatasync fallocate", "a disk's flush and discard"),
     ("recvfrom recvmsg sendto", "system calls of Cloister, over the two channels"),
     ("close fcntl fstat", "descriptors that the kernel handed over"),

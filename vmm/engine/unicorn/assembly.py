@@ -340,6 +340,9 @@ SOURCES = {
     outside:
         ret
     """,
+    # void tlb_reset_dirty_by_vaddr(CPUState *, linear, length): what the library does about stores
+    # to code, by searching the whole TLB for every block it translates.  "protect" does it better.
+    "nothing": "ret",
 }
 
 PERMISSION = """

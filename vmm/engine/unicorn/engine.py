@@ -57,7 +57,12 @@ _MmioWrite = ctypes.CFUNCTYPE(
 _Acknowledge = ctypes.CFUNCTYPE(ctypes.c_int)
 
 _FLAG_IF = 0x200
-_ERRORS = {6: "the guest reads", 7: "the guest writes", 8: "the guest executes"}
+_READS, _WRITES, _EXECUTES = (
+    f"the guest {what} where nothing can be {done}"
+    for what, done in (("reads", "read"), ("writes", "written"), ("executes", "executed"))
+)
+_ERRORS = {6: _READS, 7: _WRITES, 8: _EXECUTES, 12: _WRITES, 13: _READS, 14: _EXECUTES}
+"""The library's error codes that a guest can cause"""
 
 _library: wheel.Library | None = None
 _thunks: Thunks | None = None
@@ -330,8 +335,7 @@ class UnicornEngine:
         if data.stopped:
             return self._stopped()
         if code:
-            what = _ERRORS.get(code, f"the software engine reports error {code}")
-            self.error = f"{what} at a physical address that cannot be reached that way"
+            self.error = _ERRORS.get(code, f"the software engine reports error {code}")
             return Exit.ERROR
         if self._cpu_halted.value:
             self._halted = True

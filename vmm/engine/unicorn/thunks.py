@@ -93,7 +93,7 @@ class Thunks:
         self._addresses = self._assemble()
         for name, thunk in zip(
             wheel.REDIRECTED,
-            ("set_page", "invalidate", "set_dirty", "protect", "unprotect"),
+            ("set_page", "invalidate", "set_dirty", "protect", "unprotect", "nothing"),
             strict=True,
         ):
             library.redirect(name, self._addresses[thunk])

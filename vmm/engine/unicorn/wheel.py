@@ -188,5 +188,6 @@ REDIRECTED = (
     "tlb_set_dirty_x86_64",
     "tlb_protect_code_x86_64",
     "tlb_unprotect_code_x86_64",
+    "tlb_reset_dirty_by_vaddr_x86_64",
 )
 """Functions whose callers inside the library get our thunks instead."""
