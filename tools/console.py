@@ -49,15 +49,19 @@ def attend(system: System, name: str, timeout: int = FOREVER, replay: int = SCRO
     word = Notification(system.calls, system.calls.notification_create())
     ended = word.mint(Right.SEND | Right.GRANT, ENDED)
     given_back = word.mint(Right.SEND | Right.GRANT, GIVEN_BACK)
-    try:
-        with raw_terminal():
-            consoles.show(name, replay, given_back)
-            control.watch(name, ended)
-            return ENDED if word.wait(timeout) & ENDED else GIVEN_BACK
-    finally:
+    with raw_terminal():
+        consoles.show(name, replay, given_back)
+        control.watch(name, ended)
+        try:
+            how = word.wait(timeout)
+        except TimedOut:
+            consoles.release()
+            raise
+        # Any other exception ends the tool while its call is outstanding: no more can be made.
         consoles.release()
-        for capability in (ended, given_back, word):
-            capability.drop()
+    for capability in (ended, given_back, word):
+        capability.drop()
+    return ENDED if how & ENDED else GIVEN_BACK
 
 
 __all__ = ["ENDED", "GIVEN_BACK", "TimedOut", "attend", "raw_terminal"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -274,18 +275,58 @@ class SimSystem(System):
         from kernel.machine.sim import SimMachine
         from servers.runtime.sim import operator_channel, programs
 
+        self._config = boot_config
         self.machine = SimMachine(boot_config, programs(), seed)
+        for device in boot_config.devices:
+            if device.name in _seeded(boot_config):
+                self.machine.devices[device.name].feed(random.Random(seed).randbytes(RANDOM_BYTES))
         super().__init__(operator_channel(self.machine.operator), self.machine.operator_slots)
+
+    def at(self, steps: int) -> SimSystem:
+        """The same run again, up to so many steps: a system in the state it had then."""
+        again = SimSystem(self._config, self.machine.seed)
+        again.machine.replay(self.machine.journal, steps)
+        return again
 
     def close(self) -> None:
         self.machine.close()
 
 
-def boot(source: Source, machine: str = "host", seed: int = 0, weak: bool = False) -> System:
-    """Boot a description on a machine, ``host`` or ``sim``."""
+RANDOM_BYTES: Final = 1 << 20
+"""How much a simulated source of random numbers has."""
+
+
+def _seeded(boot_config: BootConfig) -> list[str]:
+    """The simulated sources of random numbers, which the seed fills."""
+    return [d.name for d in boot_config.devices if d.name == "random" and d.path is None]
+
+
+def simulated(boot_config: BootConfig) -> BootConfig:
+    """The same with nothing of the host behind its devices, so that a run can be repeated.
+
+    Disks and logs are memory, blank at the start; the terminal and the random numbers are streams
+    that the simulator feeds.  Images are read from their files, which nobody changes.
+    """
+    devices = [
+        d._replace(path=None, fd=None)
+        if d.fd is not None or d.writable or d.path == "/dev/urandom"
+        else d
+        for d in boot_config.devices
+    ]
+    return boot_config._replace(devices=devices)
+
+
+def boot(
+    source: Source,
+    machine: str = "host",
+    seed: int = 0,
+    weak: bool = False,
+    repeatable: bool = False,
+) -> System:
+    """Boot a description on a machine, ``host`` or ``sim``; a ``repeatable`` one touches no file."""
     boot_config = config(source, weak)
     if machine == "sim":
-        return SimSystem(boot_config, seed)
+        return SimSystem(simulated(boot_config) if repeatable else boot_config, seed)
     with suppress(ValueError):  # not in the main thread: the caller's business
         signal.signal(signal.SIGTERM, _terminate)
     return boot_host(boot_config)

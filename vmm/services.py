@@ -10,23 +10,30 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from drivers.block.client import BlockClient
 from drivers.block.interface import FLUSH, READ, WRITE, Status
 from drivers.entropy.interface import MOST, Entropy
 from servers.console.interface import Console
-from servers.runtime import Environment, KernelError, Notification, Right, ServiceError
+from servers.runtime import Environment, KernelError, Notification, Right, ServiceError, TimedOut
 from vmm.backends import SECTOR, BlockOperation, BlockRequest, BlockStatus
 
 INPUT = 1
 ENTROPY = 2
 DISK = 4
 """Bit of the first disk; each further disk has the next one."""
+LISTEN = 1 << 63
+"""Not a bit of the word: attach to the console, which may be another one than before."""
+LISTEN_AGAIN = 2_000_000_000
+"""Nanoseconds without any event after which the console is asked to listen again."""
 INPUT_PIECE = 4096
 BACKLOG = 256 * 1024
 """Bytes of output that wait for the console before the guest has to."""
 RETRIES = 8
 """How often a call to a service that died is repeated with the next one."""
+
+T = TypeVar("T")
 
 _OPERATIONS = {
     BlockOperation.READ: READ,
@@ -74,10 +81,10 @@ class Output:
             self._more.wait(None)
 
 
-def _try(call: Callable[[bytes], None], data: bytes) -> None:
+def _try(call: Callable[[T], None], argument: T) -> None:
     """Call a service whose failure must not end the guest."""
     try:
-        call(data)
+        call(argument)
     except (KernelError, ServiceError):
         pass
 
@@ -119,7 +126,12 @@ class Randomness:
         """Fetch what was asked for."""
         while self._wanted:
             count, deliver = self._wanted.popleft()
-            deliver(entropy.read(min(count, MOST)))
+            try:
+                data = entropy.read(min(count, MOST))
+            except (KernelError, ServiceError):
+                self._wanted.appendleft((count, deliver))
+                return  # tried again with the next event
+            deliver(data)
 
 
 class Services:
@@ -140,16 +152,28 @@ class Services:
     def _run(self, env: Environment, receive: Callable[[bytes], None]) -> None:
         word = self._word.bind(env.system)
         console = env.open(Console, "console", retries=RETRIES)
+        input_signal = word.mint(Right.SEND | Right.GRANT, INPUT)
         entropy = env.open(Entropy, "entropy", retries=RETRIES) if self.entropy else None
-        console.attach(word.mint(Right.SEND | Right.GRANT, INPUT))
-        bits = INPUT  # what was typed before the guest was there
+        bits = LISTEN
         while True:
+            if bits & LISTEN:
+                _try(console.attach, input_signal)
+                bits |= INPUT  # what was typed before somebody listened
             if bits & INPUT:
-                while data := console.read(INPUT_PIECE):
-                    receive(data)
+                self._receive(console, receive)
             if bits & ENTROPY and self.entropy and entropy:
                 self.entropy.serve(entropy)
             for index, disk in enumerate(self.disks):
                 if bits & DISK << index:
                     disk.poll(env)
-            bits = word.wait()
+            try:
+                bits = word.wait(LISTEN_AGAIN)
+            except TimedOut:
+                bits = LISTEN
+
+    def _receive(self, console: Console, receive: Callable[[bytes], None]) -> None:
+        try:
+            while data := console.read(INPUT_PIECE):
+                receive(data)
+        except (KernelError, ServiceError):
+            pass  # the next console server has the next input

@@ -65,7 +65,7 @@ class History:
         self._revoked: set[Capability] = set()  # must be gone after this step
         self._revokes: dict[Thread, set[Mapping]] = {}  # must be gone before it returns
         world.kernel.watch = self._answered
-        self._remember()
+        self.remember()
 
     def payload(self, sender: Thread) -> bytes:
         """A payload that no other message has."""
@@ -138,9 +138,10 @@ class History:
         for thread, call in self.world.calls.items():
             if call.spec.name in ("send", "call") and thread.state is ThreadState.SENDING:
                 assert not self._messages[call.argument("data")].receivers
-        self._remember()
+        self.remember()
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
+        """Take what there is now as given."""
         caps = list(invariants.capabilities(self.world.kernel))
         self._held = {cap: cap.parent for cap in caps}
         for cap in caps:

@@ -151,6 +151,8 @@ class SimMachine:
         self._unmasked: dict[Any, None] = {}
         self._scheduler = greenlet.getcurrent()
         self._answer: tuple[bytes, Any] | None = None  # for the operator
+        self._waiting = False  # whether the operator's last call was not read yet
+        self.journal: list[tuple[int, bytes]] = []  # the operator's calls: (step, frame)
         self.breakpoint: Breakpoint | None = None
         self.stopped = False  # the breakpoint was hit; the next step goes on
         booted = boot(self.kernel, config)
@@ -168,11 +170,12 @@ class SimMachine:
     # Moving on
 
     def step(self) -> bool:
-        """Let one thread run to its next system call; False if nobody ever can."""
+        """Let one thread run to its next system call, or time jump; False if nobody ever can."""
         self._scheduler = greenlet.getcurrent()
-        while not (able := self._able()):
-            if not self._advance():
-                return False
+        self._fire()
+        able = [i for i, (task, _) in enumerate(self._ready) if task.may_run(self.now)]
+        if not able:
+            return self._advance()
         top = max(self._ready[i][0].thread.priority for i in able)
         able = [i for i in able if self._ready[i][0].thread.priority == top]
         self._current, value = self._ready.pop(self._random.choice(able))
@@ -180,8 +183,8 @@ class SimMachine:
         self._current.greenlet.switch(value)
         return True
 
-    def _able(self) -> list[int]:
-        """Who can run now, as indexes of ``_ready``."""
+    def _fire(self) -> None:
+        """Let happen what is due now."""
         self._poll_devices()
         for entry in [found for found in self._sleepers if found[0] <= self.now]:
             entry[2].waiting = None
@@ -189,7 +192,6 @@ class SimMachine:
         due = self.kernel.next_deadline()
         if due is not None and due <= self.now:
             self._carry_out(self.kernel.tick())
-        return [i for i, (task, _) in enumerate(self._ready) if task.may_run(self.now)]
 
     def run(self, steps: int | None = None) -> int:
         """Run until nobody can, or so many steps, or a breakpoint; the number of steps made."""
@@ -209,6 +211,7 @@ class SimMachine:
             times.append(due)
         if times and min(times) < NEVER:
             self.now = max(self.now, min(times))
+            self._fire()
             return True
         files = [self.devices[device.name].fd for device in self._unmasked]
         files = [fd for fd in files if fd >= 0]
@@ -233,12 +236,33 @@ class SimMachine:
         return result
 
     def _operate(self, frame: bytes) -> tuple[bytes, Any]:
+        self._settle()  # a call that was replayed and never read
+        self.submit(frame)
+        return self._settle()
+
+    def submit(self, frame: bytes) -> None:
+        """Begin a system call of the operator; nothing runs yet."""
+        self.journal.append((self.steps, frame))
         self._answer = None
+        self._waiting = True
         self._syscall(self.operator.thread, frame)
-        while self._answer is None:
+
+    def _settle(self) -> tuple[bytes, Any]:
+        """Run until the operator has its answer."""
+        while self._waiting and self._answer is None:
             if not self.step():
                 raise Deadlock("the operator waits, and nothing in the system can run")
-        return self._answer
+        self._waiting = False
+        return self._answer or (b"", None)
+
+    def replay(self, journal: list[tuple[int, bytes]], steps: int) -> None:
+        """From its beginning, repeat the operator's calls at their steps, up to ``steps``."""
+        for at, frame in journal:
+            if at > steps:
+                break
+            self.run(at - self.steps)
+            self.submit(frame)
+        self.run(steps - self.steps)
 
     def _syscall(self, thread: Thread, frame: bytes) -> None:
         self.now += CALL_COST

@@ -1,0 +1,1 @@
+"""The shell: a running system at a prompt."""
