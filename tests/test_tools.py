@@ -13,6 +13,7 @@ from tools import abi, cli, new
 from tools.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+_PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def test_generated_files_are_up_to_date() -> None:
@@ -73,7 +74,7 @@ def test_a_new_server_passes_its_own_test(tmp_path: Path) -> None:
                 target.write_bytes(source.read_bytes())
     test = next(path for path in files if path.name.startswith("test_"))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", str(test)],
+        [*_PYTEST, "--rootdir", ".", str(test)],
         cwd=ROOT_COPY,
         env={"PYTHONPATH": str(ROOT_COPY), "PATH": "/usr/bin:/bin"},
         capture_output=True,

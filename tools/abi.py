@@ -28,7 +28,10 @@ _TYPES = {
     "text": "str",
     "caps": "list[int]",
 }
-_HEADER = '''"""System calls as typed methods.  Written by ``cloister abi`` from ``kernel.abi``: do not edit."""
+_HEADER = '''"""System calls as typed methods.
+
+Written by ``cloister abi`` from the table in ``kernel.abi``: do not edit.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +92,8 @@ def _stub(spec: CallSpec) -> str:
                 f"        {names[0]}: {_result(spec)} = self.invoke([{call}])[1]\n"
                 f"        return {names[0]}"
             )
+    if any(len(line) > 100 for line in body.splitlines()):
+        body = f"        request = [{call}]\n" + body.replace(f"([{call}])", "(request)")
     return f"{signature}\n{text}\n{body}\n"
 
 
@@ -124,7 +129,8 @@ def manual() -> str:
     parts = [
         "# The kernel's interface\n\n"
         "Written by `cloister abi` from the table in `kernel/abi.py`: do not edit.\n\n"
-        "A request is one msgpack array `[number, argument, ...]`, its answer `[error, result, ...]`.\n"
+        "A request is one msgpack array `[number, argument, ...]`, its answer\n"
+        "`[error, result, ...]`.\n"
         "A malformed request ends its sender's address space, with a fault message to its\n"
         f"supervisor.  A payload has at most {abi.MAX_PAYLOAD} bytes, a message at most "
         f"{abi.MAX_CAPS} capabilities.\n"

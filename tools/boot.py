@@ -1,4 +1,4 @@
-"""``cloister boot``: one guest in the default system, its serial console on standard input and output."""
+"""``cloister boot``: one guest in the default system, its console on standard input and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte code for user mode, made ahead: its processes cannot write files, so they cannot cache it."""
+"""Byte code for user mode, made ahead: its processes cannot write files, and so cannot cache it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cloister lint``: style, types, layers, and what is generated, as the continuous integration checks them."""
+"""``cloister lint``: check style, types, layers and what is generated."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
 
         return config._replace(path=str(guest(rest)))
     raise UserError(
-        f'[[device]] "{entry.name}" file: {scheme}: is none of state:, image:, guest:, stdin:, stdout:'
+        f'[[device]] "{entry.name}" file: {scheme!r} is none of state, image, guest, stdin, stdout'
     )
 
 
@@ -323,7 +323,10 @@ def boot(
     weak: bool = False,
     repeatable: bool = False,
 ) -> System:
-    """Boot a description on a machine, ``host`` or ``sim``; a ``repeatable`` one touches no file."""
+    """Boot a description on a machine, ``host`` or ``sim``.
+
+    A ``repeatable`` simulation touches no file of the host but the guests' images.
+    """
     boot_config = config(source, weak)
     if machine == "sim":
         return SimSystem(simulated(boot_config) if repeatable else boot_config, seed)

@@ -23,10 +23,8 @@ class Vm(Interface):
 
     def pause(self) -> None:
         """Stop the guest's processor between two instructions."""
-        ...
 
     def resume(self) -> None:
         """Let it go on."""
-        ...
 
     def status(self) -> VmStatus: ...

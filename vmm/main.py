@@ -89,8 +89,8 @@ class Disassembler:
         self._wanted.set()
         if self._thread.ident is not None:
             self._thread.join()
-        text: str = importlib.import_module("vmm.disassemble").report(registers, memory)
-        return text
+        report = importlib.import_module("vmm.disassemble").report
+        return str(report(registers, memory))
 
 
 disassembler = Disassembler()

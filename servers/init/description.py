@@ -20,8 +20,8 @@ import msgspec
 MIB: Final = 1 << 20
 MAX_PROCESSES: Final = 256
 _UNITS: Final = {
-    **{"": 1, "B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30},
-    **{"K": 1 << 10, "M": MIB, "G": 1 << 30},
+    "": 1, "B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30,
+    "K": 1 << 10, "M": MIB, "G": 1 << 30,
 }
 _SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")

@@ -29,28 +29,21 @@ class Control(Interface):
 
     def processes(self) -> list[ProcessInfo]:
         """All processes of the description, running or not."""
-        ...
 
     def start(self, name: str) -> None:
         """Start a process or virtual machine that is not running."""
-        ...
 
     def stop(self, name: str) -> None:
         """End a process or virtual machine and leave it stopped."""
-        ...
 
     def kill(self, name: str) -> None:
         """End a process as if it had failed, so that its restart rule applies."""
-        ...
 
     def wait(self, name: str) -> str:
         """Return once the process is not running; how it ended."""
-        ...
 
     def watch(self, name: str, ended: Notification) -> None:
         """Signal once the process is not running, which may be at once."""
-        ...
 
     def connect(self, offer: str) -> Endpoint:
         """A capability to an offer, ``process`` or ``process.offer``."""
-        ...

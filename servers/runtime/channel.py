@@ -22,7 +22,7 @@ class Event(Protocol):
         """Set the flag and wake whoever waits."""
 
     def wait(self, timeout: int | None) -> bool:
-        """Wait at most ``timeout`` ns (None: forever); clear the flag, return whether it was set."""
+        """Wait at most ``timeout`` ns (None: for ever), clear the flag, say whether it was set."""
 
 
 class Memory(Protocol):

@@ -1,8 +1,8 @@
 """Clients: calling a service through a capability as if it were here.
 
 ``client(Greeter, system, slot)`` is a ``Greeter`` whose methods are calls.  What the service raised
-is raised here.  A call that is cut short because the server died is repeated as often as ``retries``
-says: only for interfaces whose methods may be carried out twice.
+is raised here.  A call that is cut short because the server died is repeated as often as
+``retries`` says: only for interfaces whose methods may be carried out twice.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A server receives on one endpoint.  The badge of a message says which *session* it belongs to: a
 badge that this server minted itself leads to the object that it was minted for.  Every other badge
 was minted by init: its upper half says which of the process's offers was opened, and so which root
-object is meant; its lower half is the client.  The kernel attaches the badge, so nobody can forge it.
+object is meant; its lower half is the client.  The kernel attaches badges, so nobody can forge one.
 
 A method that cannot answer yet returns ``environment.defer()`` and lets the server go on; whoever
 holds the ``Deferred`` answers later.

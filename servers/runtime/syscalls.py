@@ -1,4 +1,7 @@
-"""System calls as typed methods.  Written by ``cloister abi`` from ``kernel.abi``: do not edit."""
+"""System calls as typed methods.
+
+Written by ``cloister abi`` from the table in ``kernel.abi``: do not edit.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ class Syscalls(Caller):
     ) -> tuple[int, int, bytes, list[int], int]:
         """Answer a call and wait for the next message in one step; reply may be 0. An answer that
         cannot be delivered is dropped: its caller gets the error."""
-        _, badge, label, data, caps, reply = self.invoke([4, reply, label, data, caps, endpoint, timeout])
+        request = [4, reply, label, data, caps, endpoint, timeout]
+        _, badge, label, data, caps, reply = self.invoke(request)
         return badge, label, data, caps, reply
 
     def signal(self, notification: int, bits: int) -> None:

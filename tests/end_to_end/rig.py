@@ -19,7 +19,10 @@ from tools import boot, system
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = cache.folder() / "images" / "debian-cloud"
-PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tools.cli import main; sys.exit(main())"
+PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1));"
+    "from tools.cli import main; sys.exit(main())"
+)
 
 needs_linux = pytest.mark.skipif(
     not (LINUX / "vmlinuz").exists(), reason="fetch it with: cloister images fetch linux"

@@ -70,7 +70,7 @@ def test_a_triple_fault_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("contents", "sentence"),
-    [(b"", "empty"), (b"\x00" * 4096, "bzImage"), (b"MZ" + b"\x90" * 600, "bzImage")],
+    [(b"", "0 bytes"), (b"\x00" * 4096, "bzImage"), (b"MZ" + b"\x90" * 600, "bzImage")],
 )
 def test_a_corrupt_kernel_is_named(tmp_path: Path, contents: bytes, sentence: str) -> None:
     kernel = tmp_path / "vmlinuz"
@@ -111,7 +111,8 @@ def test_a_file_system_survives_the_death_of_the_block_driver(tmp_path: Path) ->
     write = """
         mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt || exit 1
         for i in $(seq 1 60); do
-            dd if=/dev/urandom of=/mnt/file$i bs=16k count=4 conv=fsync 2>/dev/null || echo "FAILED $i"
+            dd if=/dev/urandom of=/mnt/file$i bs=16k count=4 conv=fsync 2>/dev/null ||
+                echo "FAILED $i"
             md5sum /mnt/file$i >> /mnt/sums
             echo "wrote $i"
         done
@@ -135,7 +136,11 @@ def test_a_file_system_survives_the_death_of_the_block_driver(tmp_path: Path) ->
     assert "FAILED" not in output
     assert "all written" in output
     assert "I/O error" not in output
-    check = "mount -t ext4 /dev/vda /mnt; md5sum -c /mnt/sums | grep -c OK; dmesg | grep -i 'ext4.*error'"
+    check = """
+        mount -t ext4 /dev/vda /mnt
+        md5sum -c /mnt/sums | grep -c OK
+        dmesg | grep -i 'ext4.*error'
+    """
     done = cloister("boot", *linux_arguments(check), "--disk", disk)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^60\s*$", done.stdout, re.M), done.stdout

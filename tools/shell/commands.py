@@ -284,9 +284,11 @@ def trace(session: Session, words: list[str]) -> None:
     names = {thread.id: thread.name for thread in session.threads()}
     events = session.rows(DebugOp.TRACE)[-_count(words, 20) :]
     rows = [
-        [number, f"{at / 1e9:.6f}", TraceEvent(event).name.lower(), names.get(who, who or "-"), what]
+        [
+            *(number, f"{at / 1e9:.6f}", TraceEvent(event).name.lower()),
+            *(names.get(who, who or "-"), _what(event, a, b, names)),
+        ]
         for number, at, event, who, a, b in events
-        for what in [_what(event, a, b, names)]
     ]
     show(["event", "time", "kind", "thread", "what"], rows)
 
@@ -345,7 +347,9 @@ COMMANDS: dict[str, Command] = {
     "break": Command(
         "CALL|off", "simulator: stop when a thread makes that call", simulation.break_on
     ),
-    "seed": Command("[N]", "simulator: show the seed, or begin again with another", simulation.seed),
+    "seed": Command(
+        "[N]", "simulator: show the seed, or begin again with another", simulation.seed
+    ),
     "back": Command("[N]", "simulator: go N steps back", simulation.back),
     "where": Command("", "simulator: how far the run is", simulation.where),
     "help": Command("[COMMAND]", "this list", explain),
