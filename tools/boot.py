@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from images import cache
 from kernel.abi import FOREVER
 from servers.init.description import (
     DEVICE,
@@ -54,7 +55,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _existing(path: str, what: str) -> str:
     """The absolute path of a file that can be read, or one sentence."""
-    if path.startswith(("guest:", "image:")):
+    if path.startswith("guest:"):
+        return path
+    if path.startswith("image:"):
+        if not (cache.folder() / "images" / path.removeprefix("image:")).is_file():
+            raise UserError(f"there is no {path} in the cache; see: cloister images list")
         return path
     found = Path(path)
     if not found.is_file():

@@ -100,7 +100,10 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     config = DeviceConfig(entry.name, writable=entry.writable, size=size, stream=entry.stream)
     scheme, colon, rest = entry.file.partition(":")
     if not colon:
-        return config._replace(path=str(source.folder / entry.file))
+        path = source.folder / entry.file
+        if not size and not path.exists():
+            raise UserError(f'[[device]] "{entry.name}" file: {path} does not exist')
+        return config._replace(path=str(path))
     if scheme in ("stdin", "stdout"):
         return config._replace(fd=0 if scheme == "stdin" else 1)
     if scheme == "state":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from servers.runtime import Environment, Frame, ProcessFailed
+from servers.runtime import Environment, Frame, NoDevice, ProcessFailed
 from vmm import engine
 from vmm.backends import Backends
 from vmm.board import Board
@@ -114,7 +114,7 @@ def main(env: Environment) -> str:
         services.output.write(outcome.report.replace("\n", "\r\n").encode() + b"\r\n")
     services.output.drain()
     if outcome.end in (End.POWER_OFF, End.STOPPED):
-        return outcome.end.value
+        return str(outcome.end.value)
     if outcome.end is End.RESET:
         raise ProcessFailed("the guest asked for a reset, as a kernel does that panics")
     raise ProcessFailed(outcome.report.partition("\n")[0])
@@ -153,7 +153,13 @@ def _module(env: Environment, name: str) -> bytes:
     """The contents of a boot module, empty if the guest has none."""
     if not env.has(name):
         return b""
-    device = env.device(name, writable=False)
+    try:
+        device = env.device(name, writable=False)
+    except NoDevice:
+        raise ProcessFailed(
+            f"the guest's {name} cannot be read; if it is an image, 'cloister images list' "
+            "says whether it is there"
+        ) from None
     return device.access.read_at(0, device.size)
 
 

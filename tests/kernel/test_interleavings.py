@@ -217,16 +217,14 @@ def two_clients_and_an_endpoint_that_is_revoked() -> Run:
 @pytest.mark.parametrize(
     ("build", "least"),
     [
-        (server_is_destroyed, 100),
-        (client_is_destroyed_while_it_passes_a_frame, 200),
-        (frame_is_revoked_while_it_is_passed_on, 500),
-        (labels_part_during_a_call, 100),
-        (caller_is_suspended_for_a_while, 100),
-        (two_clients_and_an_endpoint_that_is_revoked, 500),
+        (server_is_destroyed, 500),
+        (client_is_destroyed_while_it_passes_a_frame, 500),
+        (frame_is_revoked_while_it_is_passed_on, 400),
+        (labels_part_during_a_call, 800),
+        (caller_is_suspended_for_a_while, 3000),
+        (two_clients_and_an_endpoint_that_is_revoked, 1000),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_every_order(build: Callable[[], Run], least: int) -> None:
-    n = explore(build)
-    print(build.__name__, n)
-    assert n >= least
+    assert explore(build) >= least

@@ -269,7 +269,7 @@ def log(session: Session, words: list[str]) -> None:
             raise UserError(f"the audit log was changed: entry {bad} does not fit the chain")
         print(f"{reader.count()} entries, the chain is whole")
         return
-    count = reader.count()
+    count = _settled(reader)
     wanted = min(_count(words, 20), count)
     rows: list[list[object]] = []
     while len(rows) < wanted:
@@ -278,6 +278,17 @@ def log(session: Session, words: list[str]) -> None:
             break
         rows += [[r.number, seconds(r.time), r.source, r.event, r.detail] for r in records]
     show(["entry", "time", "who", "what", "detail"], rows)
+
+
+def _settled(reader: AuditReader) -> int:
+    """How many entries there are once init, which never waits for the log, has written its own."""
+    count = -1
+    for _ in range(20):
+        before, count = count, reader.count()
+        if count == before:
+            break
+        time.sleep(0.05)
+    return count
 
 
 def trace(session: Session, words: list[str]) -> None:

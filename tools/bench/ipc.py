@@ -1,0 +1,139 @@
+"""A call and its reply, beside a socket between two processes that nobody mediates.
+
+Both ways carry 64 bytes there and back, from one process to another and back, all of them on one
+core: a wake-up on another core takes several times as long as the message, and would measure the
+host.  Rounds of both are interleaved, because a shared machine is not equally fast all the time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kernel.abi import DebugOp
+from servers.init.description import Description, ProcessEntry
+from tools import system as systems
+from tools.bench.programs.interface import Caller
+
+SIZE: Final = 64
+"""Bytes in each direction."""
+CALLS: Final = 500
+"""Calls in one round."""
+ROUNDS: Final = 41
+_SERVER: Final = "tools.bench.programs.server"
+_CLIENT: Final = "tools.bench.programs.client"
+_PRIORITY: Final = 128
+"""The host's ordinary one, which the raw socketpair's processes have."""
+
+
+class Result(NamedTuple):
+    """Medians of the rounds, in microseconds for a message and its answer."""
+
+    raw_socketpair_us: float
+    mediated_call_us: float
+    """The system call, between two user-mode processes."""
+    typed_call_us: float
+    """A method of an interface."""
+    ratio: float
+    """The system call to the raw socketpair: the median over the rounds."""
+
+
+def _process(name: str, program: str, offer: str, holds: list[str]) -> ProcessEntry:
+    return ProcessEntry(
+        name=name, program=program, offers=[offer], holds=holds, priority=_PRIORITY
+    )
+
+
+def _description() -> Description:
+    return Description(
+        name="bench-ipc",
+        process=[
+            _process("raw", _SERVER, "raw", []),
+            _process("typed", _SERVER, "typed", []),
+            _process("client", _CLIENT, "caller", ["raw", "typed"]),
+        ],
+    )
+
+
+def _pin(pid: int, core: int) -> None:
+    """Keep all threads of a process on one core."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+@contextmanager
+def _mediated(core: int, weak: bool) -> Iterator[Caller]:
+    """A running system of the benchmark's processes, all of it on one core."""
+    source = systems.Source(_description(), Path())
+    with systems.boot_host(systems.config(source, weak)) as system:
+        caller = system.open(Caller, "client")
+        caller.typed(1, SIZE)
+        for space in system.debug(DebugOp.SPACES):
+            if space[9]:
+                _pin(space[9], core)
+        _pin(system.pid, core)
+        yield caller
+
+
+class Peer:
+    """A process that sends back what it gets."""
+
+    def __init__(self, core: int) -> None:
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                self._ours.close()
+                os.sched_setaffinity(0, {core})
+                while data := theirs.recv(1 << 16):
+                    theirs.send(data)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def calls(self, count: int, size: int) -> int:
+        """Nanoseconds for so many messages and their answers."""
+        send, recv, data = self._ours.send, self._ours.recv, bytes(size)
+        start = time.perf_counter_ns()
+        for _ in range(count):
+            send(data)
+            recv(1 << 16)
+        return time.perf_counter_ns() - start
+
+    def close(self) -> None:
+        self._ours.close()
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Result:
+    """Measure both, in interleaved rounds."""
+    allowed = os.sched_getaffinity(0)
+    core = max(allowed)
+    raw, mediated, typed = [], [], []
+    peer = Peer(core)
+    try:
+        with _mediated(core, weak) as caller:
+            os.sched_setaffinity(0, {core})
+            for _ in range(rounds):
+                raw.append(peer.calls(calls, SIZE))
+                mediated.append(caller.calls(calls, SIZE))
+                typed.append(caller.typed(calls, SIZE))
+    finally:
+        os.sched_setaffinity(0, allowed)
+        peer.close()
+
+    def microseconds(times: list[int]) -> float:
+        return round(statistics.median(times) / calls / 1000, 2)
+
+    ratio = statistics.median(m / r for m, r in zip(mediated, raw, strict=True))
+    return Result(
+        microseconds(raw), microseconds(mediated), microseconds(typed), round(ratio, 2)
+    )
