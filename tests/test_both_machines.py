@@ -82,10 +82,7 @@ def test_nothing_is_left_of_what_was_replaced(system: System) -> None:
     assert used[0] == used[1] == used[2]
 
 
-def test_threads_come_and_go(system: System, request: pytest.FixtureRequest) -> None:
-    if isinstance(system, HostSystem):
-        reason = "on the host machine a thread's end ends its process"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_threads_come_and_go(system: System) -> None:
     worker = system.open(Worker, "worker", timeout=60 * SECOND)
     assert [worker.threads() for _ in range(3)] == [3, 6, 9]
 

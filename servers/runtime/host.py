@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgpack
 
@@ -44,6 +44,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 
+_read, _write = os.read, os.write
 _pack: Final = msgpack.Packer(autoreset=True).pack
 _unpack: Final = msgpack.unpackb
 
@@ -192,28 +193,34 @@ def _run_thread(channel: HostChannel, body: Entry | None, argument: bytes) -> No
         exit_thread(channel, lambda: body(channel, argument))
 
 
+def _leave() -> NoReturn:
+    """The kernel ended this thread, and with the first thread the process; or it is gone."""
+    if threading.current_thread() is threading.main_thread():
+        os._exit(0)
+    sys.exit()
+
+
 class HostChannel:
     """One thread's socket to the kernel."""
 
     def __init__(self, connection: socket.socket, process: HostProcess) -> None:
         self._process = process
         self._connection = connection
-        self._send = connection.send
-        self._recv = connection.recv
+        self._fd = connection.fileno()
 
     def exchange(self, request: list[Any]) -> list[Any]:
-        self._send(_pack(request))
-        answer = self._recv(MAX_FRAME)
+        _write(self._fd, _pack(request))  # the socket's own methods take longer
+        answer = _read(self._fd, MAX_FRAME)
         if not answer:
-            os._exit(0)  # the kernel ended this thread, or is gone
+            _leave()
         found: list[Any] = _unpack(answer)
         return found
 
     def exchange_resource(self, request: list[Any]) -> tuple[list[Any], Resource]:
-        self._send(_pack(request))
+        _write(self._fd, _pack(request))
         answer, fds, _, _ = socket.recv_fds(self._connection, MAX_FRAME, 1)
         if not answer:
-            os._exit(0)
+            _leave()
         return _unpack(answer), fds[0] if fds else None
 
     def memory(self, resource: Resource, mapping: int, size: int, writable: bool) -> Memory:
