@@ -23,6 +23,7 @@ PACKAGES: Final = (
     "cryptography",
     "greenlet",
     "keystone-engine",
+    "lz4",
     "msgpack",
     "msgspec",
     "prompt_toolkit",

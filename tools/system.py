@@ -319,6 +319,11 @@ def simulated(boot_config: BootConfig) -> BootConfig:
     return boot_config._replace(devices=devices)
 
 
+def _without_guests(source: Source) -> Source:
+    guests = [msgspec.structs.replace(vm, autostart=False) for vm in source.description.vm]
+    return Source(msgspec.structs.replace(source.description, vm=guests), source.folder)
+
+
 def boot(
     source: Source,
     machine: str = "host",
@@ -328,8 +333,11 @@ def boot(
 ) -> System:
     """Boot a description on a machine, ``host`` or ``sim``.
 
-    A ``repeatable`` simulation touches no file of the host but the guests' images.
+    A ``repeatable`` simulation touches no file of the host but the guests' images, and starts no
+    guest by itself: a guest's instructions are outside what the simulator repeats.
     """
+    if machine == "sim" and repeatable:
+        source = _without_guests(source)
     boot_config = config(source, weak)
     if machine == "sim":
         return SimSystem(simulated(boot_config) if repeatable else boot_config, seed)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kernel.abi import CALLS, DebugOp, Error, Fault, Right, ThreadState, TraceEvent
+from kernel.abi import DebugOp, Right, ThreadState
 from servers.audit.interface import AuditReader
 from servers.console.interface import ConsoleControl
 from servers.runtime import KernelError, NotFound, ServiceError
@@ -16,6 +16,7 @@ from tools.errors import UserError
 from tools.shell import simulation
 from tools.shell.session import Session
 from tools.shell.tables import seconds, show, size
+from tools.trace.words import COLUMNS, row
 from vmm.interface import Vm
 
 RESTART_TIMEOUT = 10.0
@@ -294,27 +295,7 @@ def _settled(reader: AuditReader) -> int:
 def trace(session: Session, words: list[str]) -> None:
     names = {thread.id: thread.name for thread in session.threads()}
     events = session.rows(DebugOp.TRACE)[-_count(words, 20) :]
-    rows = [
-        [
-            *(number, f"{at / 1e9:.6f}", TraceEvent(event).name.lower()),
-            *(names.get(who, who or "-"), _what(event, a, b, names)),
-        ]
-        for number, at, event, who, a, b in events
-    ]
-    show(["event", "time", "kind", "thread", "what"], rows)
-
-
-def _what(event: int, a: int, b: int, names: dict[int, str]) -> str:
-    """What an event is about, in words."""
-    if event == TraceEvent.CALL:
-        return f"{CALLS[a].name}({b}{', ...' if len(CALLS[a].arguments) > 1 else ''})"
-    if event == TraceEvent.RETURN:
-        return Error(a).name.lower()
-    if event == TraceEvent.MESSAGE:
-        return f"to {names.get(a, a)}, label {b}"
-    if event == TraceEvent.FAULT:
-        return f"space {a}: {Fault(b).name.lower()}"
-    return f"object {a}" + (f", bits {b:#x}" if event == TraceEvent.SIGNAL else "")
+    show(COLUMNS, [row(event, names) for event in events])
 
 
 def tcb(session: Session, words: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""What the kernel did, for people and for trace viewers."""

@@ -1,0 +1,51 @@
+"""``cloister trace``: boot a system, run commands in it, and show what the kernel did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from kernel.abi import DebugOp
+from tools import system as systems
+from tools.errors import UserError
+from tools.shell.commands import execute
+from tools.shell.session import Session
+from tools.shell.tables import show
+from tools.trace.words import COLUMNS, row, slices
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "system",
+        nargs="?",
+        default="default",
+        help="a system description: a .toml file or a name in images/systems (default: default)",
+    )
+    parser.add_argument("--machine", choices=("host", "sim"), default="host", help="default: host")
+    parser.add_argument("--seed", type=int, default=0, help="the simulator's seed (default: 0)")
+    parser.add_argument("-c", dest="commands", default="ps", help="commands of the shell to run")
+    parser.add_argument("--count", type=int, default=40, help="events to show (default: 40)")
+    parser.add_argument(
+        "--perfetto", type=Path, metavar="FILE", help="write all events for a trace viewer instead"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    session = Session(systems.load(args.system), args.machine, args.seed, False, False)
+    try:
+        for line in args.commands.split(";"):
+            execute(session, line.strip())
+        names = {thread.id: thread.name for thread in session.threads()}
+        events = session.rows(DebugOp.TRACE)
+    finally:
+        session.system.close()
+    if args.perfetto is None:
+        show(COLUMNS, [row(event, names) for event in events[-args.count :]])
+        return 0
+    try:
+        args.perfetto.write_text(json.dumps({"traceEvents": list(slices(events, names))}))
+    except OSError as error:
+        raise UserError(f"cannot write {args.perfetto}: {error.strerror}") from None
+    print(f"{len(events)} events in {args.perfetto}")
+    return 0
