@@ -13,7 +13,7 @@ from servers.runtime import ServerDied
 from tests.support.programs.counter import Counter
 from tests.support.programs.worker import Worker
 from tools.errors import UserError
-from tools.system import HostSystem, System, boot, load
+from tools.system import System, boot, load
 
 DESCRIPTION = Path(__file__).parent / "support" / "programs" / "both.toml"
 SECOND = 1_000_000_000

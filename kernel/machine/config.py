@@ -2,9 +2,9 @@
 
 The same configuration boots every machine.  ``boot`` puts the first objects in place:
 
-* the *root task*, started at ``entry``.  Its argument is msgpack ``[argument, {name: slot}, name]``; the
-  slots are its capabilities: one for each device by its name, ``policy`` and ``debug``, and the
-  endpoint ``operator`` with all rights.
+* the *root task*, started at ``entry``.  Its argument is msgpack ``[argument, {name: slot}, name]``;
+  the slots are its capabilities: one for each device by its name, ``policy`` and ``debug``, and
+  the endpoint ``operator`` with all rights.
 * the *operator*, the person's tools outside the system: a space without a protection domain, whose
   thread makes system calls like any other.  It may send to ``operator`` and hold ``debug``.
 """

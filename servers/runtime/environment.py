@@ -7,7 +7,7 @@ name, and with its configuration.  There is nothing else: no files, no network, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Interface)
 T = TypeVar("T")
 C = TypeVar("C", bound=Capability)
-
-_threads = itertools.count(1)
 
 
 class Device:
@@ -67,11 +65,14 @@ class Birth(msgspec.Struct, array_like=True, frozen=True):
 class Environment:
     """What one thread of a process works with."""
 
-    def __init__(self, channel: Channel, birth: Birth) -> None:
+    def __init__(
+        self, channel: Channel, birth: Birth, threads: Iterator[int] | None = None
+    ) -> None:
         self.system = Syscalls(channel)
         self.name = birth.name
         self._birth = birth
         self._holds = birth.holds
+        self._threads = threads or itertools.count(1)  # numbers the threads of this process
         self._server: Server | None = None
 
     # What it holds
@@ -215,10 +216,10 @@ class Environment:
         self, function: Callable[[Environment], None], name: str, priority: int = 100
     ) -> None:
         """Run ``function`` in a new thread, with an environment of its own."""
-        entry = f"{name}#{next(_threads)}"
+        entry = f"{name}#{next(self._threads)}"
 
         def run(channel: Channel, _argument: bytes) -> None:
-            function(Environment(channel, self._birth))
+            function(Environment(channel, self._birth, self._threads))
 
         self.system.channel.register(entry, run)
         self.system.thread_create(NULL, entry, b"", priority)

@@ -20,6 +20,7 @@ packets costs at most one signal each way.
 from __future__ import annotations
 
 import struct
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 _PACKET: Final = struct.Struct("<QIIQQ")
 PACKET: Final = _PACKET.size
 """Bytes of one packet in a ring."""
-_WORD: Final = struct.Struct("<I")
 _MASK: Final = 0xFFFFFFFF
-_HEAD, _TAIL, _ASLEEP = 0, 4, 8
+_HEAD, _TAIL, _ASLEEP = 0, 1, 2  # words of a ring's header
+_fence: Final = threading.Lock()
+"""Taking a lock is a barrier for the processor; which lock does not matter."""
 _RINGS: Final = (0, 64)
 MAX_SLOTS: Final = 1024
 MAX_DATA: Final = 64 << 20
@@ -74,50 +76,47 @@ class _Ring:
 
     def __init__(self, view: memoryview, header: int, slots_at: int, slots: int) -> None:
         self._view = view
-        self._header = header
+        # Native words, which are read and written whole; ``struct`` clears its bytes first.
+        self._words = view[header : header + 12].cast("I")
         self._slots_at = slots_at
         self._slots = slots
         self._own = 0  # this side's counter; the copy in shared memory is for the other side only
-
-    def _read(self, field: int) -> int:
-        word: int = _WORD.unpack_from(self._view, self._header + field)[0]
-        return word
-
-    def _write(self, field: int, value: int) -> None:
-        _WORD.pack_into(self._view, self._header + field, value & _MASK)
 
     def _slot(self, count: int) -> int:
         return self._slots_at + count % self._slots * PACKET
 
     def put(self, packet: tuple[int, int, int, int, int]) -> bool:
         """Add a packet; False if the ring is full."""
-        used = (self._own - self._read(_HEAD)) & _MASK
+        used = (self._own - self._words[_HEAD]) & _MASK
         if used >= self._slots:
             return False
         _PACKET.pack_into(self._view, self._slot(self._own), *packet)
         self._own = (self._own + 1) & _MASK
-        self._write(_TAIL, self._own)
+        self._words[_TAIL] = self._own
         return True
 
     def take(self) -> Packet | None:
         """Remove the oldest packet; raises ``Failed`` if the other side broke the ring."""
-        waiting = (self._read(_TAIL) - self._own) & _MASK
+        waiting = (self._words[_TAIL] - self._own) & _MASK
         if not waiting:
             return None
         if waiting > self._slots:
             raise Failed("the other side of the packet stream broke its ring")
         packet = Packet(*_PACKET.unpack_from(self._view, self._slot(self._own)))
         self._own = (self._own + 1) & _MASK
-        self._write(_HEAD, self._own)
+        self._words[_HEAD] = self._own
         return packet
 
     def asleep(self) -> bool:
         """Whether the taker waits for a signal."""
-        return bool(self._read(_ASLEEP))
+        with _fence:  # what was put is seen before this is read
+            return bool(self._words[_ASLEEP])
 
     def sleep(self, sleeping: bool) -> None:
         """The taker says whether it needs a signal for the next packet."""
-        self._write(_ASLEEP, int(sleeping))
+        self._words[_ASLEEP] = int(sleeping)
+        with _fence:  # it is seen before what comes next is read
+            pass
 
 
 def _layout(slots: int) -> int:

@@ -42,7 +42,7 @@ def test_a_simulated_run_is_exported(tmp_path: Path) -> None:
 def test_two_runs_with_one_seed_are_the_same(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("one", "two", "other")]
     for file, seed in zip(files, ("5", "5", "6"), strict=True):
-        arguments = ["trace", "--machine", "sim", "--seed", seed, "--perfetto", str(file)]
-        assert cli.main(arguments) == 0
+        arguments = ["trace", "--machine", "sim", "--seed", seed, "-c", "run 300"]
+        assert cli.main([*arguments, "--perfetto", str(file)]) == 0
     texts = [file.read_text() for file in files]
     assert texts[0] == texts[1] != texts[2]

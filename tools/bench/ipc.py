@@ -46,9 +46,7 @@ class Result(NamedTuple):
 
 
 def _process(name: str, program: str, offer: str, holds: list[str]) -> ProcessEntry:
-    return ProcessEntry(
-        name=name, program=program, offers=[offer], holds=holds, priority=_PRIORITY
-    )
+    return ProcessEntry(name=name, program=program, offers=[offer], holds=holds, priority=_PRIORITY)
 
 
 def _description() -> Description:
@@ -78,6 +76,7 @@ def _mediated(core: int, weak: bool) -> Iterator[Caller]:
         for space in system.debug(DebugOp.SPACES):
             if space[9]:
                 _pin(space[9], core)
+        assert isinstance(system, systems.HostSystem)
         _pin(system.pid, core)
         yield caller
 
@@ -134,6 +133,4 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
         return round(statistics.median(times) / calls / 1000, 2)
 
     ratio = statistics.median(m / r for m, r in zip(mediated, raw, strict=True))
-    return Result(
-        microseconds(raw), microseconds(mediated), microseconds(typed), round(ratio, 2)
-    )
+    return Result(microseconds(raw), microseconds(mediated), microseconds(typed), round(ratio, 2))

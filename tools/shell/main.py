@@ -27,8 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="real processes, or the deterministic simulator (default: host)",
     )
     parser.add_argument("--seed", type=int, default=0, help="the simulator's seed (default: 0)")
-    parser.add_argument("-c", dest="commands", metavar="COMMANDS", help="run these, divided by ;")
-    parser.add_argument("--script", type=Path, metavar="FILE", help="run the commands in a file")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("-c", dest="commands", metavar="COMMANDS", help="run these, divided by ;")
+    given.add_argument("--script", type=Path, metavar="FILE", help="run the commands in a file")
     parser.add_argument(
         "--allow-weak-isolation",
         action="store_true",
@@ -36,16 +37,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _given(args: argparse.Namespace) -> Iterable[str] | None:
-    """The commands to run without a prompt, or None."""
+def _given(args: argparse.Namespace) -> Iterable[tuple[str, str]] | None:
+    """The lines to run without a prompt, each with the place it is from, or None."""
     if args.commands is not None:
-        return [line.strip() for line in args.commands.split(";")]
+        return [("", args.commands)]
     if args.script is not None:
         try:
-            return args.script.read_text(encoding="utf-8").splitlines()  # type: ignore[no-any-return]
-        except OSError as error:
-            raise UserError(f"cannot read {args.script}: {error.strerror}") from None
-    return None if sys.stdin.isatty() else (line.rstrip("\n") for line in sys.stdin)
+            text = args.script.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {args.script}: {error}") from None
+        return _placed(str(args.script), text.splitlines())
+    return None if sys.stdin.isatty() else _placed("standard input", sys.stdin)
+
+
+def _placed(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        yield f"{name}, line {number}: ", line.rstrip("\n")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,34 +61,44 @@ def run(args: argparse.Namespace) -> int:
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     session = Session(source, args.machine, args.seed, args.allow_weak_isolation, terminal)
     try:
-        if given is not None:
-            for line in given:
-                execute(session, line)
-                if session.ended:
-                    break
-        else:
+        if given is None:
             _talk(session)
+        else:
+            _obey(session, given)
     finally:
-        session.system.close()
+        session.close()
     return 0
+
+
+def _obey(session: Session, given: Iterable[tuple[str, str]]) -> None:
+    """Run what is given, to the first failure."""
+    for place, line in given:
+        try:
+            execute(session, line)
+        except UserError as error:
+            raise UserError(f"{place}{error}", error.status) from None
+        sys.stdout.flush()
+        if session.ended:
+            return
 
 
 def _talk(session: Session) -> None:
     """Run what a person types; an error is shown and the prompt comes again."""
-    print("This is Cloister. 'help' lists the commands, 'ps' shows what is running.\n")
-    for line in _prompt(session):
+    from tools.shell.prompt import Prompt  # takes longer than all else, and scripts do without
+
+    name, machine = session.source.description.name, session.machine
+    print(f"Cloister: system {name} on the {machine} machine. 'ps' shows it, 'help' the commands.")
+    prompt = Prompt(session)
+    while not session.ended:
+        line = prompt.ask()
+        if line is None:
+            return
         try:
             execute(session, line)
         except UserError as error:
             print(error)
         except KeyboardInterrupt:
-            print("\ninterrupted in a call: the system ends")
-            raise
-        if session.ended:
-            return
-
-
-def _prompt(session: Session) -> Iterator[str]:
-    from tools.shell.prompt import lines  # takes longer than all else, and scripts do not need it
-
-    return lines(session)
+            if session.shield.broken:
+                print("\nA call did not come back; the system ends.")
+                raise
+            print("\ninterrupted")

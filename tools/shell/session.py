@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kernel.abi import DebugOp
+from servers.init.description import DeviceEntry, Plan, plan
 from servers.init.interface import ProcessInfo
 from servers.runtime import Interface
 from tools import system as systems
 from tools.errors import UserError
-from tools.system import SimSystem, Source, System
+from tools.shell.shield import Shield
+from tools.system import HostSystem, SimSystem, Source, System
+from tools.trace.names import Cap, Names, Space, Thread
+
+if TYPE_CHECKING:
+    from tools.shell.replay import Timeline
 
 S = TypeVar("S", bound=Interface)
 
-
-class Space(NamedTuple):
-    """A row of ``DebugOp.SPACES``."""
-
-    id: int
-    name: str
-    label: int
-    flags: int
-    used: int
-    limit: int
-    capabilities: int
-    mappings: int
-    threads: int
-    pid: int
-    cpu_ns: int
-    resident: int
-
-
-class Thread(NamedTuple):
-    """A row of ``DebugOp.THREADS``."""
-
-    id: int
-    space: int
-    name: str
-    state: int
-    priority: int
-    blocked_on: int
+ANSWER: Final = 10_000_000_000
+"""Nanoseconds in which a service is expected to answer."""
+_POLL: Final = 0.01
 
 
 class Session:
@@ -49,59 +34,159 @@ class Session:
         self.source = source
         self.machine = machine
         self.terminal = terminal  # whether a person sits in front of it
-        self._weak = weak
-        self.system: System = self._boot(seed)
         self.ended = False
+        self.shown: dict[str, int] = {}  # console -> bytes of its output that were expected already
+        self.shield = Shield()
+        self._timeline: Timeline | None = None
+        self._weak = weak
+        self._planned: tuple[Plan, list[DeviceEntry]] | None = None
+        self._clients: dict[tuple[type[Interface], str], Any] = {}
+        self._threads: dict[int, str] = {}  # every thread's name that was ever seen
+        self.shield.install()
+        self.system: System = self._boot(seed)
 
     def _boot(self, seed: int) -> System:
-        return systems.boot(self.source, self.machine, seed, self._weak, repeatable=True)
+        system = systems.boot(self.source, self.machine, seed, self._weak, repeatable=True)
+        if isinstance(system, SimSystem):
+            from tools.shell.replay import ReplaySystem
+
+            system = replayed = ReplaySystem(system, self.shield)
+            self._timeline = replayed.timeline
+        else:
+            guarded: Any = self.shield.guard(system.calls.exchange)
+            system.calls.exchange = guarded
+        try:
+            system.control.processes()  # init answers when all are started
+        except BaseException:
+            system.close()
+            raise
+        return system
+
+    def close(self) -> None:
+        """End the system, and give Control-C back."""
+        self.system.close()
+        self.shield.remove()
 
     def reboot(self, seed: int) -> None:
         """Begin again with another seed."""
         self.system.close()
         self.system = self._boot(seed)
+        self.forget()
+
+    def forget(self) -> None:
+        """The system is not the one that it was."""
+        self._clients.clear()
+        self._threads.clear()
+        self.shown.clear()
+
+    def check(self) -> None:
+        """Raise ``UserError`` if the system is no more."""
+        if not isinstance(self.system, HostSystem):
+            return
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            over = os.waitid(os.P_PID, self.system.pid, flags) is not None
+        except ChildProcessError:
+            over = True
+        if over:
+            self.ended = True
+            raise UserError("the system has ended")
+
+    # The system
 
     @property
-    def simulation(self) -> SimSystem:
-        """The system, if it is simulated."""
-        if not isinstance(self.system, SimSystem):
+    def timeline(self) -> Timeline:
+        """The simulator's time; raises ``UserError`` on other machines."""
+        if self._timeline is None:
             raise UserError("this is possible only on the simulator: cloister shell --machine sim")
-        return self.system
+        return self._timeline
+
+    @property
+    def plan(self) -> Plan:
+        """The system's description with all names resolved."""
+        return self._resolved()[0]
+
+    def _resolved(self) -> tuple[Plan, list[DeviceEntry]]:
+        if self._planned is None:
+            self._planned = plan(self.source.description)
+        return self._planned
 
     def open(self, interface: type[S], offer: str) -> S:
         """A client of an offer; says so if this system has no such process."""
-        return self.system.open(interface, offer)
+        found = self._clients.get((interface, offer))
+        if found is None:
+            found = self.system.open(interface, offer, ANSWER)
+            self._clients[interface, offer] = found
+        client: S = found
+        return client
 
     def processes(self) -> list[ProcessInfo]:
-        return self.system.control.processes()
+        """What init knows of its processes; on the simulator, what can be seen of them."""
+        if self.machine == "host":
+            return self.system.control.processes()
+        starts = self.timeline.run.starts
+        alive = {row[1] for row in self.rows(DebugOp.SPACES)}
+        return [
+            ProcessInfo(
+                name=p.name,
+                program=p.program,
+                state="running" if p.name in alive else "stopped",
+                starts=starts[p.name],
+                space=p.name,
+                ended="",
+                vm=p.vm,
+            )
+            for p in self.plan.processes
+        ]
 
     def process(self, name: str) -> ProcessInfo:
         """A process by its name."""
-        for info in self.processes():
+        found = self.processes()
+        for info in found:
             if info.name == name:
                 return info
-        known = ", ".join(info.name for info in self.processes())
+        known = ", ".join(info.name for info in found)
         raise UserError(f"there is no process named {name!r}; there are {known}")
 
-    def rows(self, operation: DebugOp, start: int = 0) -> list[list[Any]]:
-        return list(self.system.debug(operation, start))
+    def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for a condition, on the simulator in its own time; whether it came true."""
+        if self.machine == "sim":
+            limit = self.timeline.machine.now + int(seconds * 1e9)
+            while not condition():
+                if self.timeline.machine.now >= limit or not self.timeline.move():
+                    return False
+            return True
+        limit_at = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() >= limit_at:
+                return False
+            time.sleep(_POLL)
+        return True
 
-    def spaces(self) -> dict[int, Space]:
-        return {row[0]: Space(*row) for row in self.rows(DebugOp.SPACES)}
+    # Looking
 
-    def space(self, name: str) -> Space:
+    def rows(self, operation: DebugOp) -> list[list[Any]]:
+        """A report of the kernel."""
+        if self.machine == "host":
+            return list(self.system.debug(operation))
+        return list(self.timeline.rows(operation))
+
+    def spaces(self) -> list[Space]:
+        return [Space(*row) for row in self.rows(DebugOp.SPACES)]
+
+    def space(self, name: str) -> Space | None:
         """The newest space of that name."""
-        found = [space for space in self.spaces().values() if space.name == name]
-        if not found:
-            raise UserError(f"there is no address space named {name!r} now")
-        return found[-1]
+        found = [space for space in self.spaces() if space.name == name]
+        return found[-1] if found else None
 
     def threads(self) -> list[Thread]:
         return [Thread(*row) for row in self.rows(DebugOp.THREADS)]
 
-    def label(self, number: int) -> str:
-        """A label's name in the description."""
-        from servers.init.description import plan
-
-        labels = plan(self.source.description)[0].labels
-        return labels[number] if number < len(labels) else str(number)
+    def names(self) -> Names:
+        """Names for everything in the system now."""
+        caps = [Cap(*row) for row in self.rows(DebugOp.CAPABILITIES)]
+        planned, devices = self._resolved()
+        known = [device.name for device in devices]
+        names = Names(planned, known, self.spaces(), self.threads(), caps, self._threads)
+        self._threads.update(names)
+        return names

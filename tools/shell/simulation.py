@@ -1,92 +1,97 @@
-"""Commands for the simulator: it moves when it is told to, and can be taken back.
-
-Going back is going forward again: a new machine with the same seed gets the operator's calls at the
-same steps, and stops earlier.  That it is the same run is checked on the trace of the kernel.
-"""
+"""Commands for the simulator: it moves when it is told to, and can be taken back."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from kernel.abi import CALLS
 from kernel.thread import Thread
 from tools.errors import UserError
+from tools.render import table
 from tools.shell.session import Session
-
-
-def _steps(words: list[str], default: int) -> int:
-    if not words:
-        return default
-    if not words[0].isdigit():
-        raise UserError(f"{words[0]!r} is not a number of steps")
-    return int(words[0])
+from tools.shell.words import number
+from tools.trace.names import Names
+from tools.trace.words import COLUMNS, row
 
 
 def where(session: Session, _words: list[str]) -> None:
-    machine = session.simulation.machine
+    time = session.timeline
+    machine, names = time.machine, session.names()
     print(f"step {machine.steps}, time {machine.now / 1e9:.6f} s, seed {machine.seed}")
+    ahead = time.history.steps - machine.steps
+    if ahead:
+        print(f"recorded: {ahead} steps more, which 'run {ahead}' repeats")
+    if time.run.busy:
+        print("the operator's call at this step is not answered yet")
+    ready = [names.get(thread, f"thread {thread}") for thread in time.ready()]
+    print(f"can run: {', '.join(ready) or 'nobody'}")
+
+
+def _position(session: Session, why: str) -> None:
+    machine = session.timeline.machine
+    print(f"step {machine.steps}, time {machine.now / 1e9:.6f} s{why}")
 
 
 def step(session: Session, words: list[str]) -> None:
-    machine = session.simulation.machine
-    first = machine.kernel.trace.sequence + 1
-    made = machine.run(_steps(words, 1))
-    for _, now, event, thread, a, b in machine.kernel.trace.since(first, 1000):
-        if event == 0:
-            print(f"{now / 1e9:.6f}  {_name(session, thread)}: {CALLS[a].name}({b})")
-    if not made:
-        print("nobody can run")
-    where(session, [])
+    time = session.timeline
+    first = time.kernel.trace.sequence + 1
+    before = session.names()
+    _, why = time.forward(number(words, 1, "steps"))
+    names: Names = session.names()
+    names.caps = {**before.caps, **names.caps}  # with what a step used up
+    events = time.kernel.trace.since(first, 1000)
+    if events:
+        table(COLUMNS, [row(event, names) for event in events])
+    _position(session, f": {why}" if why else "")
 
 
 def run(session: Session, words: list[str]) -> None:
-    machine = session.simulation.machine
-    machine.run(_steps(words, 1_000_000))
-    print("stopped at the breakpoint" if machine.stopped else "nobody can run, or enough steps")
-    where(session, [])
+    time = session.timeline
+    made, why = time.forward(number(words, 0, "steps") if words else None)
+    if time.run.stopped_by is not None and why == "the breakpoint":
+        thread, call = time.run.stopped_by
+        why = f"{session.names().get(thread.id, thread.name)} calls {CALLS[call].name}"
+    _position(session, f", {made} further" + (f": {why}" if why else ""))
+
+
+def _stop_at(names: Callable[[], Names], who: str | None, call: int) -> Callable[..., bool]:
+    def stop(thread: Thread, request: list[Any]) -> bool:
+        if request[0] != call:
+            return False
+        return who is None or who in (thread.space.name, names().get(thread.id))
+
+    return stop
 
 
 def break_on(session: Session, words: list[str]) -> None:
-    machine = session.simulation.machine
+    run = session.timeline.run
     if words == ["off"]:
-        machine.breakpoint = None
+        run.stop = None
         print("no breakpoint")
         return
-    numbers = [spec.number for spec in CALLS if words and spec.name == words[-1]]
-    if not numbers:
-        raise UserError("name a system call, such as: break reply_recv")
-
-    def hit(_thread: Thread, request: list[object]) -> bool:
-        return request[0] == numbers[0]
-
-    machine.breakpoint = hit
-    print(f"'run' stops when a thread calls {words[-1]}")
+    if not words:
+        print("a breakpoint is set" if run.stop else "no breakpoint")
+        return
+    numbers = {spec.name: spec.number for spec in CALLS}
+    call = words[-1]
+    if call not in numbers or len(words) > 2:
+        raise UserError("name a system call, such as: break reply_recv, or: break console call")
+    who = words[0] if len(words) == 2 else None
+    run.stop = _stop_at(session.names, who, numbers[call])
+    print(f"'run' and 'step' stop when {who or 'a thread'} calls {call}")
 
 
 def seed(session: Session, words: list[str]) -> None:
+    time = session.timeline
     if words:
-        session.simulation  # noqa: B018 (says so where there is none)
-        session.reboot(_steps(words, 0))
-    where(session, [])
+        session.reboot(number(words, 0, "seed"))
+        time = session.timeline
+    print(f"seed {time.machine.seed}, step {time.machine.steps}")
 
 
 def back(session: Session, words: list[str]) -> None:
-    system = session.simulation
-    target = max(0, system.machine.steps - _steps(words, 1))
-    earlier = system.at(target)
-    count = earlier.machine.kernel.trace.sequence
-    mine = system.machine.kernel.trace
-    oldest = max(1, mine.sequence - 8000)
-    if earlier.machine.kernel.trace.since(oldest, 8000) != mine.since(oldest, 8000)[
-        : max(0, count - oldest + 1)
-    ]:
-        raise UserError("the run did not repeat itself: a guest or a file outside took part in it")
-    system.close()
-    session.system = earlier
-    where(session, [])
-
-
-def _name(session: Session, number: int) -> str:
-    for space in session.simulation.machine.kernel.spaces.values():
-        for thread in space.threads:
-            if thread.id == number:
-                return thread.name
-    return str(number)
+    time = session.timeline
+    compared = time.back(number(words, 1, "steps"))
+    session.forget()
+    _position(session, f": the same run, {compared} events compared")

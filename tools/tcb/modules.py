@@ -42,10 +42,10 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, list[str]]]:
-    """``(module, names taken from it)`` of every import below a node; relative ones are not used."""
+    """``(module, names taken from it)`` of every import below a node; none is relative."""
     if isinstance(node, ast.If) and _is_type_checking(node.test):
-        for child in node.orelse:
-            yield from _imports(child)
+        for branch in node.orelse:
+            yield from _imports(branch)
         return
     if isinstance(node, ast.Import):
         yield from ((alias.name, []) for alias in node.names)
@@ -53,7 +53,7 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, list[str]]]:
         yield node.module, [alias.name for alias in node.names]
     elif isinstance(node, ast.Call) and node.args:
         function, first = node.func, node.args[0]
-        called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        called = getattr(function, "attr", getattr(function, "id", ""))
         if called in _BY_NAME and isinstance(first, ast.Constant):
             yield str(first.value), []
     for child in ast.iter_child_nodes(node):

@@ -9,10 +9,11 @@ from pathlib import Path
 from kernel.abi import DebugOp
 from tools import system as systems
 from tools.errors import UserError
+from tools.render import table
 from tools.shell.commands import execute
 from tools.shell.session import Session
-from tools.shell.tables import show
-from tools.trace.words import COLUMNS, row, slices
+from tools.trace.perfetto import export
+from tools.trace.words import COLUMNS, row
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,17 +35,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     session = Session(systems.load(args.system), args.machine, args.seed, False, False)
     try:
-        for line in args.commands.split(";"):
-            execute(session, line.strip())
-        names = {thread.id: thread.name for thread in session.threads()}
+        execute(session, args.commands)
         events = session.rows(DebugOp.TRACE)
+        names = session.names()
     finally:
-        session.system.close()
+        session.close()
     if args.perfetto is None:
-        show(COLUMNS, [row(event, names) for event in events[-args.count :]])
+        table(COLUMNS, [row(event, names) for event in events[-args.count :]])
         return 0
     try:
-        args.perfetto.write_text(json.dumps({"traceEvents": list(slices(events, names))}))
+        args.perfetto.write_text(json.dumps(export(events, names)))
     except OSError as error:
         raise UserError(f"cannot write {args.perfetto}: {error.strerror}") from None
     print(f"{len(events)} events in {args.perfetto}")

@@ -81,7 +81,7 @@ class Machine:
     """A booted system."""
 
     def __init__(self, config: BootConfig, channel: socket.socket, descriptors: list[int]) -> None:
-        self._command = _command(config.paths)
+        self._command = _command(list(config.paths))
         self._sandbox = Sandbox([*config.paths, *config.readable], config.memory, config.weak)
         self.kernel = kernel = Kernel(time.monotonic_ns, config.memory)
         self._epoll = select.epoll()

@@ -1,0 +1,174 @@
+"""``vm``: virtual machines, each a process whose VMM offers ``vm``, and their consoles."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from images import cache
+from servers.console.interface import ConsoleControl
+from servers.init.interface import ProcessInfo
+from servers.runtime import KernelError, ServiceError
+from tools.errors import UserError
+from tools.render import seconds, table
+from tools.shell import control
+from tools.shell.session import Session
+from tools.shell.words import name
+from vmm.interface import Vm
+
+TAIL: Final = 32 * 1024
+"""Bytes of a console's output that are shown without a terminal."""
+LATEST: Final = 60 * 1024
+"""Bytes of output in which text that is expected is looked for: what one message carries."""
+PATIENCE: Final = 60.0
+"""Seconds that ``vm wait`` and ``vm expect`` wait, unless they are told."""
+
+
+def _consoles(session: Session) -> ConsoleControl:
+    return session.open(ConsoleControl, "console.control")
+
+
+def _running(session: Session, who: str) -> Vm:
+    if session.process(who).state != "running":
+        raise UserError(f"{who} is not running; start it with: vm start {who}")
+    return session.open(Vm, f"{who}.vm")
+
+
+def _seconds(words: list[str]) -> float:
+    if not words:
+        return PATIENCE
+    try:
+        return float(words[0])
+    except ValueError:
+        raise UserError(f"{words[0]!r} is not a number of seconds") from None
+
+
+def _list(session: Session, _words: list[str]) -> None:
+    rows = [
+        [info.name, _state(session, info), info.starts, info.ended or "-"]
+        for info in session.processes()
+        if info.vm
+    ]
+    table(("vm", "state", "starts", "last end"), rows)
+
+
+def _state(session: Session, info: ProcessInfo) -> str:
+    """Init knows of the process; whether its guest is paused, the VMM knows."""
+    if info.state != "running" or session.machine == "sim":
+        return info.state
+    try:
+        return session.open(Vm, f"{info.name}.vm").status().state
+    except (KernelError, ServiceError):
+        return info.state  # it has just ended
+
+
+def _start(session: Session, words: list[str]) -> None:
+    who = words[0]
+    guest = next(vm for vm in session.source.description.vm if vm.name == who)
+    for file in (guest.kernel, guest.initrd):
+        scheme, _, rest = file.partition(":")
+        if scheme == "image" and not (cache.folder() / "images" / rest).exists():
+            raise UserError(f"{who} has no {rest}; fetch it with: cloister images fetch linux")
+    session.shown.pop(who, None)
+    control.start(session, words)
+    if session.terminal:
+        print(f"its console: vm console {who}")
+
+
+def _pause(session: Session, words: list[str]) -> None:
+    _running(session, words[0]).pause()
+    print(f"{words[0]} paused")
+
+
+def _resume(session: Session, words: list[str]) -> None:
+    _running(session, words[0]).resume()
+    print(f"{words[0]} goes on")
+
+
+def _status(session: Session, words: list[str]) -> None:
+    status = _running(session, words[0]).status()
+    exits = ", ".join(f"{kind} {count}" for kind, count in status.exits.items()) or "never"
+    print(f"{words[0]}: {status.state}, up for {seconds(status.uptime_ns)}")
+    print(f"left the engine: {exits}")
+
+
+def _console(session: Session, words: list[str]) -> None:
+    who = words[0]
+    if not session.terminal or session.machine == "sim":
+        tail = _consoles(session).tail(who, TAIL).decode(errors="replace").replace("\r", "")
+        print(tail, end="" if tail.endswith("\n") or not tail else "\n")
+        return
+    from tools.console import ENDED, attend
+
+    _running(session, who)
+    print(f"The terminal is {who}'s now; Control-] takes it back.", flush=True)
+    how = attend(session.system, who)
+    print(f"\n{who} ended" if how == ENDED else f"\nback from {who}, which goes on")
+
+
+def _type(session: Session, words: list[str]) -> None:
+    _running(session, words[0])
+    _consoles(session).type(words[0], " ".join(words[1:]).encode() + b"\r")
+
+
+def _wait(session: Session, words: list[str]) -> None:
+    who, patience = words[0], _seconds(words[1:])
+    if not session.until(lambda: session.process(who).state != "running", patience):
+        raise UserError(f"{who} was still running after {patience:g} s")
+    info = session.process(who)
+    print(f"{who} {info.state}: {info.ended}" if info.ended else f"{who} {info.state}")
+
+
+def _expect(session: Session, words: list[str]) -> None:
+    who, consoles = words[0], _consoles(session)
+    if len(words) < 2:
+        raise UserError(f"say what to expect, such as: vm expect {who} login:")
+    text, patience = words[1].encode(), _seconds(words[2:])
+
+    def found() -> bool:
+        written = next((c.written for c in consoles.consoles() if c.name == who), 0)
+        fresh = min(written - session.shown.get(who, 0), LATEST)
+        output = consoles.tail(who, fresh) if fresh > 0 else b""
+        at = output.find(text)
+        if at >= 0:
+            session.shown[who] = written - fresh + at + len(text)
+        return at >= 0
+
+    if not session.until(found, patience):
+        raise UserError(f"{who} did not say {words[1]!r} in {patience:g} s")
+
+
+_ACTIONS: Final = {
+    "list": _list,
+    "start": _start,
+    "stop": control.stop,
+    "pause": _pause,
+    "resume": _resume,
+    "status": _status,
+    "console": _console,
+    "type": _type,
+    "expect": _expect,
+    "wait": _wait,
+}
+ACTIONS: Final = tuple(_ACTIONS)
+"""What can be done with a virtual machine."""
+HELP: Final = """\
+vm list                         the virtual machines
+vm start|stop NAME
+vm pause|resume NAME            stop the guest's processor between two instructions, let it go on
+vm status NAME                  for how long it ran, and why it left its engine
+vm console NAME                 have its console until Control-]; without a terminal, show its end
+vm type NAME TEXT...            type a line at its console
+vm expect NAME TEXT [SECONDS]   wait until its console shows a text, after what was expected before
+vm wait NAME [SECONDS]          wait until it has ended"""
+
+
+def vm(session: Session, words: list[str]) -> None:
+    if not words or words[0] not in _ACTIONS:
+        raise UserError(f"say what to do: vm {'|'.join(_ACTIONS)}; 'help vm' explains them")
+    if words[0] != "list":
+        info = session.process(name(words[1:], "a virtual machine"))
+        if not info.vm:
+            raise UserError(f"{info.name} is not a virtual machine; 'vm list' shows them")
+    _ACTIONS[words[0]](session, words[1:])
+    sys.stdout.flush()  # before what a console shows
