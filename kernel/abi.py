@@ -193,17 +193,6 @@ class TraceEvent(IntEnum):
     """An object ended: a = its id."""
 
 
-class CallSpec(NamedTuple):
-    """One system call.  Argument and result kinds are keys of ``KINDS``."""
-
-    number: int
-    name: str
-    arguments: tuple[tuple[str, str], ...]
-    results: tuple[tuple[str, str], ...]
-    errors: tuple[Error, ...]
-    text: str
-
-
 KINDS: Final[dict[str, type]] = {
     "cap": int,
     "uint": int,
@@ -216,247 +205,268 @@ KINDS: Final[dict[str, type]] = {
 }
 """Kind of an argument or result -> the Python type that its msgpack form decodes to."""
 
-_CAP = (Error.BAD_CAPABILITY, Error.NO_RIGHT)
-_SEND = (
-    *_CAP,
-    Error.BAD_ARGUMENT,
-    Error.TIMED_OUT,
-    Error.SERVER_DIED,
-    Error.DENIED,
-    Error.RECEIVER_FULL,
-    Error.CANCELLED,
-)
-_RECEIVE = (*_CAP, Error.TIMED_OUT, Error.CANCELLED)
-_MESSAGE = (("label", "label"), ("data", "bytes"), ("caps", "caps"))
-_RECEIVED = (("badge", "uint"), *_MESSAGE, ("reply", "cap"))
 
+class Needed(NamedTuple):
+    """A capability that a call needs.  It is looked up before the call is carried out."""
+
+    place: int  # in the request
+    kind: str  # of the object, or ``ANY``
+    rights: int
+    optional: bool  # ``NULL`` will do
+
+
+ANY: Final = "Any"
+
+
+class CallSpec(NamedTuple):
+    """One system call.  Argument and result kinds are keys of ``KINDS``."""
+
+    number: int
+    name: str
+    arguments: tuple[tuple[str, str], ...]
+    results: tuple[tuple[str, str], ...]
+    errors: tuple[Error, ...]
+    text: str
+    needed: tuple[Needed, ...]
+
+
+def _fields(text: str) -> list[tuple[str, str]]:
+    """Parse ``name:kind ...``; a name without a kind is its own."""
+    parts = (word.partition(":") for word in text.split())
+    return [(name, kind or name) for name, _, kind in parts]
+
+
+def _spec(number: int, name: str, arguments: str, results: str, errors: str, text: str) -> CallSpec:
+    found, needed = _fields(arguments), []
+    for i, (argument, kind) in enumerate(found):
+        if kind not in KINDS:
+            found[i] = (argument, "cap")
+            kind, _, right = kind.removesuffix("?").partition(".")
+            optional = arguments.split()[i].endswith("?")
+            needed.append(Needed(i + 1, kind, int(Right[right]) if right else 0, optional))
+    ends = tuple(Error[error] for error in errors.split())
+    return CallSpec(number, name, tuple(found), tuple(_fields(results)), ends, text, tuple(needed))
+
+
+# Name, arguments, results, errors, text.  A capability's kind is the object that it must name, the
+# right that it must have, and a question mark if it may be NULL.
 _TABLE: Final = (
     (
         "call",
-        (("endpoint", "cap"), *_MESSAGE, ("timeout", "timeout")),
-        _MESSAGE,
-        _SEND,
+        "endpoint:Endpoint.SEND label data:bytes caps timeout",
+        "label data:bytes caps",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT TIMED_OUT SERVER_DIED DENIED RECEIVER_FULL CANCELLED",
         "Send a message and wait for its answer; the timeout is for both, and with 0 nothing is "
-        "sent.  The receiver gets a reply capability.  The capabilities are copied: the receiver's "
-        "are derived from the sender's.",
+        "sent.  The receiver gets a reply capability.  The capabilities are copied: the "
+        "receiver's are derived from the sender's.",
     ),
     (
         "send",
-        (("endpoint", "cap"), *_MESSAGE, ("timeout", "timeout")),
-        (),
-        _SEND,
+        "endpoint:Endpoint.SEND label data:bytes caps timeout",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT TIMED_OUT SERVER_DIED DENIED RECEIVER_FULL CANCELLED",
         "Send a message and wait until it is received; no answer is expected.",
     ),
     (
         "recv",
-        (("endpoint", "cap"), ("timeout", "timeout")),
-        _RECEIVED,
-        _RECEIVE,
-        "Wait for a message.  The badge is the one minted into the sender's capability; "
-        "reply is 0 if none is expected.  A thread with a bound notification also hears it here, "
-        "under LABEL_NOTIFICATION.",
+        "endpoint:Endpoint.RECEIVE timeout",
+        "badge:uint label data:bytes caps reply:cap",
+        "BAD_CAPABILITY NO_RIGHT TIMED_OUT CANCELLED",
+        "Wait for a message.  The badge is the one minted into the sender's capability; reply is "
+        "0 if none is expected.  A thread with a bound notification also hears it here, under "
+        "LABEL_NOTIFICATION.",
     ),
     (
         "reply",
-        (("reply", "cap"), *_MESSAGE),
-        (),
-        (*_CAP, Error.BAD_ARGUMENT, Error.DENIED, Error.RECEIVER_FULL),
+        "reply:Reply.SEND label data:bytes caps",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT DENIED RECEIVER_FULL",
         "Answer a call, once.  The reply capability is used up unless the message itself is "
         "refused.",
     ),
     (
         "reply_recv",
-        (("reply", "cap"), *_MESSAGE, ("endpoint", "cap"), ("timeout", "timeout")),
-        _RECEIVED,
-        (*_RECEIVE, Error.BAD_ARGUMENT),
-        "Answer a call and wait for the next message in one step; reply may be 0. "
-        "An answer that cannot be delivered is dropped: its caller gets the error.",
+        "reply:cap label data:bytes caps endpoint:Endpoint.RECEIVE timeout",
+        "badge:uint label data:bytes caps reply:cap",
+        "BAD_CAPABILITY NO_RIGHT TIMED_OUT CANCELLED BAD_ARGUMENT",
+        "Answer a call and wait for the next message in one step; reply may be 0. An answer that "
+        "cannot be delivered is dropped: its caller gets the error.",
     ),
     (
         "signal",
-        (("notification", "cap"), ("bits", "uint")),
-        (),
-        _CAP,
+        "notification:Notification.SEND bits:uint",
+        "",
+        "BAD_CAPABILITY NO_RIGHT",
         "OR bits into a notification's word.  A badged capability sends its badge instead.",
     ),
     (
         "wait",
-        (("notification", "cap"), ("timeout", "timeout")),
-        (("bits", "uint"),),
-        _RECEIVE,
+        "notification:Notification.RECEIVE timeout",
+        "bits:uint",
+        "BAD_CAPABILITY NO_RIGHT TIMED_OUT CANCELLED",
         "Wait until the word is not zero; return and clear it.",
     ),
     (
         "poll",
-        (("notification", "cap"),),
-        (("bits", "uint"),),
-        _CAP,
+        "notification:Notification.RECEIVE",
+        "bits:uint",
+        "BAD_CAPABILITY NO_RIGHT",
         "Return and clear the word, which may be zero.",
     ),
     (
         "cap_mint",
-        (("source", "cap"), ("rights", "rights"), ("badge", "uint"), ("space", "cap")),
-        (("slot", "cap"),),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
-        "Derive a capability with fewer or equal rights into a space (0: the caller's own). "
-        "A badge can be set only where the source has none; 0 keeps the source's.",
+        "source:Any rights badge:uint space:Space.CONTROL?",
+        "slot:cap",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_QUOTA DENIED",
+        "Derive a capability with fewer or equal rights into a space (0: the caller's own). A "
+        "badge can be set only where the source has none; 0 keeps the source's.",
     ),
     (
         "cap_move",
-        (("source", "cap"), ("space", "cap")),
-        (("slot", "cap"),),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
+        "source:Any space:Space.CONTROL?",
+        "slot:cap",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_QUOTA DENIED",
         "Move a capability into another space; its place in the derivation tree is kept.",
     ),
     (
         "cap_drop",
-        (("source", "cap"),),
-        (),
-        (Error.BAD_CAPABILITY,),
+        "source:Any",
+        "",
+        "BAD_CAPABILITY",
         "Delete a capability and unmap what was mapped through it.  Capabilities derived from it "
         "become its parent's.",
     ),
     (
         "cap_revoke",
-        (("source", "cap"),),
-        (),
-        (Error.BAD_CAPABILITY,),
-        "Delete every capability derived from this one, in all spaces, and wait until all that was "
-        "mapped through them is verified to be unmapped.",
+        "source:Any",
+        "",
+        "BAD_CAPABILITY",
+        "Delete every capability derived from this one, in all spaces, and wait until all that "
+        "was mapped through them is verified to be unmapped.",
     ),
     (
         "space_create",
-        (
-            ("name", "text"),
-            ("quota", "uint"),
-            ("label", "label"),
-            ("authority", "cap"),
-            ("flags", "uint"),
-            ("fault", "cap"),
-        ),
-        (("slot", "cap"),),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.DENIED),
+        "name:text quota:uint label authority:Policy.CONTROL? flags:uint fault:Endpoint.SEND?",
+        "slot:cap",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_QUOTA DENIED",
         "Create an address space with quota bytes taken from the caller's quota.  Another label "
         "than the caller's needs the policy authority (else 0).  Fault messages go to the "
         "endpoint, under the badge of that capability; 0 for none.",
     ),
     (
         "space_destroy",
-        (("space", "cap"),),
-        (),
-        _CAP,
+        "space:Space.CONTROL",
+        "",
+        "BAD_CAPABILITY NO_RIGHT",
         "Destroy an address space with all its threads, capabilities and mappings, and the spaces "
         "that it created; wait until the machine has seen the end of it.",
     ),
     (
         "frame_create",
-        (("size", "uint"),),
-        (("slot", "cap"),),
-        (Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        "size:uint",
+        "slot:cap",
+        "BAD_ARGUMENT NO_QUOTA",
         "Create a frame of zeroed memory; size is in bytes, a multiple of PAGE_SIZE.",
     ),
     (
         "map",
-        (("frame", "cap"), ("rights", "rights")),
-        (("mapping", "uint"), ("size", "uint")),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA, Error.NO_DEVICE),
+        "frame:Frame rights",
+        "mapping:uint size:uint",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_QUOTA NO_DEVICE",
         "Map a frame with READ, or READ and WRITE.  The machine hands the memory over beside the "
         "answer.  The mapping ends with the capability.",
     ),
     (
         "unmap",
-        (("mapping", "uint"),),
-        (),
-        (Error.BAD_ARGUMENT,),
+        "mapping:uint",
+        "",
+        "BAD_ARGUMENT",
         "End a mapping; the caller must have let go of the memory, and this is verified.",
     ),
     (
         "thread_create",
-        (("space", "cap"), ("entry", "text"), ("argument", "bytes"), ("priority", "uint")),
-        (("slot", "cap"),),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_QUOTA),
+        "space:Space.CONTROL? entry:text argument:bytes priority:uint",
+        "slot:cap",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_QUOTA",
         "Start a thread in a space (0: the caller's own).  In a new space the entry names the "
         "program to load; in a running one it names a function registered with the runtime.  Its "
         "priority is at most the caller's.",
     ),
     (
         "thread_control",
-        (("thread", "cap"), ("operation", "uint"), ("value", "uint")),
-        (),
-        (*_CAP, Error.BAD_ARGUMENT, Error.DENIED, Error.IN_USE),
+        "thread:Thread.CONTROL? operation:uint value:uint",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT DENIED IN_USE",
         "Control a thread (0: the caller) as ThreadOp says.",
     ),
     (
         "thread_exit",
-        (("fault", "uint"), ("reason", "text")),
-        (),
-        (Error.BAD_ARGUMENT,),
+        "fault:uint reason:text",
+        "",
+        "BAD_ARGUMENT",
         "End the calling thread, with fault EXIT or EXCEPTION; does not return then.  With its "
         "first thread, or an EXCEPTION, the space ends.",
     ),
     (
         "endpoint_create",
-        (),
-        (("slot", "cap"),),
-        (Error.NO_QUOTA,),
+        "",
+        "slot:cap",
+        "NO_QUOTA",
         "Create an endpoint; the capability has all rights.",
     ),
     (
         "notification_create",
-        (),
-        (("slot", "cap"),),
-        (Error.NO_QUOTA,),
+        "",
+        "slot:cap",
+        "NO_QUOTA",
         "Create a notification with an empty word.",
     ),
     (
         "device_map",
-        (("device", "cap"), ("rights", "rights")),
-        (("size", "uint"),),
-        (*_CAP, Error.BAD_ARGUMENT, Error.NO_DEVICE),
+        "device:Device rights",
+        "size:uint",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_DEVICE",
         "Get access to a device with READ, or READ and WRITE.  The machine hands it over beside "
         "the answer; size is in bytes, 0 for a stream.",
     ),
     (
         "irq_bind",
-        (("device", "cap"), ("notification", "cap"), ("bits", "uint")),
-        (),
-        (*_CAP, Error.IN_USE),
+        "device:Device.CONTROL notification:Notification.SEND bits:uint",
+        "",
+        "BAD_CAPABILITY NO_RIGHT IN_USE",
         "Signal bits to a notification when the device has something to read, as long as both "
         "capabilities are there; masked until the first irq_ack.",
     ),
     (
         "irq_ack",
-        (("device", "cap"),),
-        (),
-        (*_CAP, Error.BAD_ARGUMENT),
+        "device:Device.CONTROL",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT",
         "Acknowledge the device's interrupt: unmask it for one more.",
     ),
     (
         "label_allow",
-        (("authority", "cap"), ("first", "label"), ("second", "label"), ("allowed", "uint")),
-        (),
-        (*_CAP, Error.BAD_ARGUMENT),
+        "authority:Policy.CONTROL first:label second:label allowed:uint",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT",
         "Let two labels talk (allowed 1) or not (0).  Taking a pair away revokes what it let "
         "through.",
     ),
     (
         "clock",
-        (),
-        (("now", "uint"),),
-        (),
+        "",
+        "now:uint",
+        "",
         "The machine's monotonic time, in nanoseconds.",
     ),
     (
         "debug",
-        (("authority", "cap"), ("operation", "uint"), ("start", "uint")),
-        (("rows", "bytes"), ("next", "uint")),
-        (*_CAP, Error.BAD_ARGUMENT),
+        "authority:Debug.CONTROL operation:uint start:uint",
+        "rows:bytes next:uint",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT",
         "Report kernel state as DebugOp says: msgpack rows, and the start of the next page or 0.",
     ),
 )
 
-CALLS: Final = tuple(
-    CallSpec(number, name, arguments, results, errors, text)
-    for number, (name, arguments, results, errors, text) in enumerate(_TABLE)
-)
+CALLS: Final = tuple(_spec(number, *row) for number, row in enumerate(_TABLE))
 """Every system call, by number."""

@@ -12,17 +12,17 @@ The laws, which the tests search for violations of:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kernel.abi import CAPABILITY_COST, NULL, Error, Right, TraceEvent
+from kernel.abi import ALL_RIGHTS, CAPABILITY_COST, NULL, Error, Right, TraceEvent
 from kernel.label import flow, meet
 
 if TYPE_CHECKING:
-    from kernel.frame import Mapping
-    from kernel.kernel import Kernel
-    from kernel.quota import Account
-    from kernel.space import Space
-    from kernel.thread import Thread
+    from kernel.kernel import Account, Kernel, Mapping, Space, Thread
+
+FULL = int(ALL_RIGHTS & ~Right.CONTROL)
+"""The rights of the first capability to an endpoint, notification or frame."""
+READABLE, WRITABLE = int(Right.READ), int(Right.READ | Right.WRITE)
 
 
 class Refused(Exception):
@@ -32,186 +32,175 @@ class Refused(Exception):
         self.error = error
 
 
+def require(condition: object, error: Error) -> None:
+    """Refuse the call with ``error`` unless the condition holds."""
+    if not condition:
+        raise Refused(error)
+
+
 class KernelObject:
     """What a capability can name.  ``machine`` is for the machine below; the kernel ignores it."""
-
-    __slots__ = ("cost", "flows", "holders", "id", "label", "machine", "payer")
 
     derivable = True  # whether capabilities to it can be derived from one another
 
     def __init__(self, kernel: Kernel, label: int, payer: Account | None, cost: int) -> None:
+        self.kernel = kernel
         self.id = kernel.next_id()
+        self.kind = type(self).__name__
         self.label = label  # of the space that created it
         self.payer = payer  # the account that is charged with cost
         self.cost = cost
-        self.holders: dict[Capability, None] = {}  # all that name it; a dict keeps their order
+        self.holders: dict[Capability[Any], None] = {}  # who name it; a dict keeps their order
         self.flows: dict[tuple[int, int], int] = {}  # (label, flow) of the holders -> how many
         self.machine: Any = None
 
-    def gained(self, cap: Capability) -> None:
+    def create(self, space: Space, rights: int = FULL) -> int:
+        """Charge the new object to its payer and install the first capability to it."""
+        assert self.payer is not None
+        cost = self.cost + (CAPABILITY_COST if self.payer is space.account else 0)
+        require(self.payer.free >= cost, Error.NO_QUOTA)
+        slot = Capability(self, rights).install(space)
+        self.payer.charge(self.cost)
+        self.kernel.note(TraceEvent.CREATE, 0, self.id)
+        return slot
+
+    def conflicts(self, label: int, rights: int) -> bool:
+        """Whether something could flow between a holder with these and one it may not talk to."""
+        mine, may = flow(rights), self.kernel.labels.may
+        return any(meet(mine, theirs) and not may(label, other) for other, theirs in self.flows)
+
+    def gained(self, cap: Capability[Any]) -> None:
         """``cap``, which names this object, was installed."""
 
-    def lost(self, kernel: Kernel, cap: Capability) -> None:
+    def lost(self, cap: Capability[Any]) -> None:
         """``cap``, which named this object, was deleted; called before ``destroy`` if the last."""
 
-    def destroy(self, kernel: Kernel) -> None:
+    def destroy(self) -> None:
         """The last capability is gone."""
         if self.payer is not None:
             self.payer.refund(self.cost)
-        kernel.note(TraceEvent.DESTROY, 0, self.id)
+        self.kernel.note(TraceEvent.DESTROY, 0, self.id)
 
-    def settled(self, kernel: Kernel, waiter: Thread) -> None:
+    def settled(self, waiter: Thread) -> None:
         """Let ``waiter`` wait until what was taken from holders of it earlier is gone as well."""
 
 
-class Capability:
+Kind = TypeVar("Kind", bound=KernelObject, covariant=True)
+
+
+class Capability(Generic[Kind]):
     """One entry of one capability table."""
 
     __slots__ = ("badge", "children", "mappings", "object", "parent", "rights", "slot", "space")
 
     def __init__(
-        self, obj: KernelObject, rights: int, badge: int, parent: Capability | None
+        self, obj: Kind, rights: int, badge: int = 0, parent: Capability[Kind] | None = None
     ) -> None:
-        self.object = obj
-        self.rights = rights
-        self.badge = badge
-        self.parent = parent
-        self.children: dict[Capability, None] = {}
+        self.object, self.rights, self.badge = obj, rights, badge
+        self.parent = parent  # it was derived from
+        self.children: dict[Capability[Kind], None] = {}
         self.mappings: dict[Mapping, None] = {}
-        self.space: Space | None = None
+        self.space: Space | None = None  # in whose table it is; None once it is deleted
         self.slot = NULL
 
+    def install(self, space: Space) -> int:
+        """Put it into a table, charged to its space; return the slot."""
+        obj = self.object
+        require(not obj.conflicts(space.label, self.rights), Error.DENIED)
+        require(space.account.charge(CAPABILITY_COST), Error.NO_QUOTA)
+        space.last_slot = self.slot = slot = space.last_slot + 1
+        space.caps[slot] = self
+        self.space = space
+        obj.holders[self] = None
+        if self.parent is not None:
+            self.parent.children[self] = None
+        key = (space.label, flow(self.rights))
+        obj.flows[key] = obj.flows.get(key, 0) + 1
+        obj.gained(self)
+        return slot
 
-def check_flow(kernel: Kernel, obj: KernelObject, label: int, rights: int) -> None:
-    """Refuse if a holder with ``label`` and ``rights`` would conflict with another holder."""
-    mine = flow(rights)
-    for other, theirs in obj.flows:
-        if other != label and meet(mine, theirs) and not kernel.labels.may(label, other):
-            raise Refused(Error.DENIED)
+    def uninstall(self) -> None:
+        """The reverse of ``install``, but for what was derived from it."""
+        space, self.space, obj = self.space, None, self.object
+        assert space is not None
+        del space.caps[self.slot], obj.holders[self]
+        space.account.refund(CAPABILITY_COST)
+        if obj.flows:  # a reply has none: it flows where its call did
+            key = (space.label, flow(self.rights))
+            obj.flows[key] -= 1
+            if not obj.flows[key]:
+                del obj.flows[key]
 
+    def derive(self, rights: int, badge: int, space: Space) -> int:
+        """Install a capability derived from this one in ``space``; return its slot there."""
+        require(not rights & ~self.rights, Error.NO_RIGHT)
+        require(not badge or self.badge in (0, badge), Error.BAD_ARGUMENT)
+        require(self.object.derivable, Error.NO_RIGHT)
+        return Capability(self.object, rights, badge or self.badge, self).install(space)
 
-def install(kernel: Kernel, cap: Capability, space: Space) -> int:
-    """Put ``cap`` into a table, charged to its space; return the slot."""
-    obj = cap.object
-    check_flow(kernel, obj, space.label, cap.rights)
-    if not space.account.charge(CAPABILITY_COST):
-        raise Refused(Error.NO_QUOTA)
-    space.last_slot = slot = space.last_slot + 1
-    space.caps[slot] = cap
-    cap.space, cap.slot = space, slot
-    obj.holders[cap] = None
-    if cap.parent is not None:
-        cap.parent.children[cap] = None
-    key = (space.label, flow(cap.rights))
-    obj.flows[key] = obj.flows.get(key, 0) + 1
-    obj.gained(cap)
-    return slot
+    def delete(self, waiter: Thread | None = None) -> None:
+        """Delete it; ``waiter`` will wait for the mappings made through it to be gone."""
+        self.uninstall()
+        if self.parent is not None:
+            del self.parent.children[self]
+            self.parent.children.update(self.children)
+        for child in self.children:
+            child.parent = self.parent
+        self.children = {}
+        for mapping in tuple(self.mappings):
+            mapping.remove(waiter)
+        self.object.lost(self)
+        if not self.object.holders:
+            self.object.destroy()
 
+    def revoke(self, waiter: Thread) -> None:
+        """Delete all that is derived from it, the leaves first."""
+        order = list(self.children)
+        for child in order:
+            order.extend(child.children)
+        for child in reversed(order):
+            if child.space is not None:  # else gone with an object or space that it kept alive
+                child.delete(waiter)
 
-def _uninstall(cap: Capability) -> None:
-    space = cap.space
-    assert space is not None
-    del space.caps[cap.slot]
-    space.account.refund(CAPABILITY_COST)
-    flows = cap.object.flows
-    key = (space.label, flow(cap.rights))
-    if key in flows:  # replies are issued without it: they flow where their call did
-        flows[key] -= 1
-        if not flows[key]:
-            del flows[key]
-
-
-def create(kernel: Kernel, obj: KernelObject, space: Space, rights: int) -> int:
-    """Charge a new object to its payer and install the first capability to it."""
-    if obj.payer is not None and not obj.payer.charge(obj.cost):
-        raise Refused(Error.NO_QUOTA)
-    try:
-        slot = install(kernel, Capability(obj, int(rights), 0, None), space)
-    except Refused:
-        if obj.payer is not None:
-            obj.payer.refund(obj.cost)
-        raise
-    kernel.note(TraceEvent.CREATE, 0, obj.id)
-    return slot
-
-
-def derive(kernel: Kernel, source: Capability, rights: int, badge: int, space: Space) -> int:
-    """Install a capability derived from ``source`` in ``space``; return its slot there."""
-    if rights & ~source.rights:
-        raise Refused(Error.NO_RIGHT)
-    if badge and source.badge and badge != source.badge:
-        raise Refused(Error.BAD_ARGUMENT)
-    if not source.object.derivable:
-        raise Refused(Error.NO_RIGHT)
-    return install(kernel, Capability(source.object, rights, badge or source.badge, source), space)
-
-
-def delete(kernel: Kernel, cap: Capability, waiter: Thread | None = None) -> None:
-    """Delete one capability; ``waiter`` will wait for the mappings made through it to be gone."""
-    _uninstall(cap)
-    parent, obj = cap.parent, cap.object
-    if parent is not None:
-        del parent.children[cap]
-        parent.children.update(cap.children)
-    for child in cap.children:
-        child.parent = parent
-    cap.children = {}
-    for mapping in tuple(cap.mappings):
-        mapping.remove(kernel, waiter, asked=False)
-    del obj.holders[cap]
-    cap.space = None
-    obj.lost(kernel, cap)
-    if not obj.holders:
-        obj.destroy(kernel)
+    def for_writing(self, rights: int) -> bool:
+        """Whether a mapping with these rights is, which this capability must allow."""
+        require(rights in (READABLE, WRITABLE), Error.BAD_ARGUMENT)
+        require(not rights & ~self.rights, Error.NO_RIGHT)
+        return rights == WRITABLE
 
 
-def revoke(kernel: Kernel, cap: Capability, waiter: Thread | None = None) -> None:
-    """Delete all that is derived from ``cap``, the leaves first."""
-    order, todo = [], list(cap.children)
-    while todo:
-        child = todo.pop()
-        order.append(child)
-        todo.extend(child.children)
-    for child in reversed(order):
-        if child.space is not None:  # else deleted meanwhile, with an object or space it kept alive
-            delete(kernel, child, waiter)
+def _target(thread: Thread, cap: Capability[Any], space: Capability[Space] | None) -> Space:
+    """The living space that a capability is minted or moved into."""
+    target = thread.space.reach(space)
+    require(target is thread.space or cap.rights & Right.GRANT, Error.NO_RIGHT)
+    return target
 
 
 def cap_mint(
-    kernel: Kernel, thread: Thread, source: int, rights: int, badge: int, space: int
+    thread: Thread, cap: Capability[Any], rights: int, badge: int, space: Capability[Space] | None
 ) -> None:
-    cap = thread.space.find(source)
-    target = thread.space.space(space)
-    if target is not thread.space and not cap.rights & Right.GRANT:
-        raise Refused(Error.NO_RIGHT)
-    kernel.finish(thread, derive(kernel, cap, rights, badge, target))
+    thread.finish(cap.derive(rights, badge, _target(thread, cap, space)))
 
 
-def cap_move(kernel: Kernel, thread: Thread, source: int, space: int) -> None:
-    cap = thread.space.find(source)
-    target = thread.space.space(space)
-    if target is not thread.space and not cap.rights & Right.GRANT:
-        raise Refused(Error.NO_RIGHT)
-    if cap.mappings:
-        raise Refused(Error.BAD_ARGUMENT)  # a mapping belongs to the space it was made in
-    check_flow(kernel, cap.object, target.label, cap.rights)
-    if target is not thread.space and target.account.free < CAPABILITY_COST:
-        raise Refused(Error.NO_QUOTA)
-    if not cap.object.derivable:
-        raise Refused(Error.NO_RIGHT)
-    _uninstall(cap)
-    slot = install(kernel, cap, target)
-    cap.object.lost(kernel, cap)  # whoever was blocked through it; as a whole nothing is lost
-    kernel.finish(thread, slot)
+def cap_move(thread: Thread, cap: Capability[Any], space: Capability[Space] | None) -> None:
+    target = _target(thread, cap, space)
+    require(not cap.mappings, Error.BAD_ARGUMENT)  # a mapping belongs to the space it was made in
+    require(not cap.object.conflicts(target.label, cap.rights), Error.DENIED)
+    has_room = target is thread.space or target.account.free >= CAPABILITY_COST
+    require(has_room, Error.NO_QUOTA)
+    require(cap.object.derivable, Error.NO_RIGHT)
+    cap.uninstall()
+    cap.install(target)
+    cap.object.lost(cap)  # whoever was blocked through it; as a whole nothing is lost
+    thread.finish(cap.slot)
 
 
-def cap_drop(kernel: Kernel, thread: Thread, source: int) -> None:
-    delete(kernel, thread.space.find(source), thread)
-    kernel.finish_when_unmapped(thread)
+def cap_drop(thread: Thread, cap: Capability[Any]) -> None:
+    cap.delete(thread)
+    thread.finish()
 
 
-def cap_revoke(kernel: Kernel, thread: Thread, source: int) -> None:
-    cap = thread.space.find(source)
-    revoke(kernel, cap, thread)
-    cap.object.settled(kernel, thread)
-    kernel.finish_when_unmapped(thread)
+def cap_revoke(thread: Thread, cap: Capability[Any]) -> None:
+    cap.revoke(thread)
+    cap.object.settled(thread)
+    thread.finish()

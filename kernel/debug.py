@@ -3,64 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from kernel.abi import DebugOp, Error, ThreadState
-from kernel.capability import Refused
+from kernel.capability import Capability, Refused
 from kernel.effects import Inspect
+from kernel.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from kernel.kernel import Kernel
-    from kernel.thread import Thread
+    from kernel.kernel import Device, Kernel, Thread
 
 Row = list[Any]
 PAGE = 256
 """Rows of one answer: well within a payload, each row being about 100 bytes."""
 
+_SPACE = attrgetter("id", "name", "label", "flags", "account.used", "account.limit")
+_THREAD = attrgetter("id", "space.id", "name", "state", "priority")
+
 
 def _spaces(kernel: Kernel, seen: dict[int, tuple[int, int, int]]) -> Iterator[Row]:
     for space in kernel.spaces.values():
-        account = space.account
-        yield [
-            *(space.id, space.name, space.label, space.flags, account.used, account.limit),
-            *(len(space.caps), len(space.mappings), len(space.threads)),
-            *seen.get(space.id, (0, 0, 0)),
-        ]
+        counts = len(space.caps), len(space.mappings), len(space.threads)
+        yield [*_SPACE(space), *counts, *seen.get(space.id, (0, 0, 0))]
 
 
 def _threads(kernel: Kernel) -> Iterator[Row]:
-    for space in kernel.spaces.values():
-        for thread in space.threads:
-            target = thread.through.object.id if thread.queue and thread.through else 0
-            if thread.state is ThreadState.REPLY and thread.through is not None:
-                target = thread.through.object.id
-            yield [
-                *(thread.id, space.id, thread.name, int(thread.state), thread.priority, target),
-            ]
+    for thread in (thread for space in kernel.spaces.values() for thread in space.threads):
+        waits = thread.queue is not None or thread.state is ThreadState.REPLY
+        target = thread.through.object.id if waits and thread.through else 0
+        yield [*_THREAD(thread), target]
+
+
+def _all_capabilities(kernel: Kernel) -> Iterator[Capability[Any]]:
+    return (cap for space in kernel.spaces.values() for cap in space.caps.values())
 
 
 def _endpoints(kernel: Kernel) -> Iterator[Row]:
-    from kernel.endpoint import Endpoint
-
-    known: dict[Endpoint, None] = {}
-    for space in kernel.spaces.values():
-        for cap in space.caps.values():
-            if isinstance(cap.object, Endpoint):
-                known[cap.object] = None
-    for end in known:
-        queued = (len(end.senders), len(end.receivers))
-        yield [end.id, end.label, *queued, end.receive_caps]
+    for end in dict.fromkeys(cap.object for cap in _all_capabilities(kernel)):
+        if isinstance(end, Endpoint):
+            yield [end.id, end.label, len(end.senders), len(end.receivers), end.receive_caps]
 
 
 def _capabilities(kernel: Kernel) -> Iterator[Row]:
-    for space in kernel.spaces.values():
-        for slot, cap in space.caps.items():
-            parent = cap.parent
-            origin = (parent.space.id, parent.slot) if parent and parent.space else (0, 0)
-            kind = type(cap.object).__name__
-            yield [space.id, slot, kind, cap.object.id, int(cap.rights), cap.badge, *origin]
+    for cap in _all_capabilities(kernel):
+        space, parent = cap.space, cap.parent
+        assert space is not None
+        origin = (parent.space.id, parent.slot) if parent and parent.space else (0, 0)
+        kind = type(cap.object).__name__
+        yield [space.id, cap.slot, kind, cap.object.id, int(cap.rights), cap.badge, *origin]
 
 
 _TABLES: dict[int, Callable[[Kernel], Iterator[Row]]] = {
@@ -70,30 +63,28 @@ _TABLES: dict[int, Callable[[Kernel], Iterator[Row]]] = {
 }
 
 
-def _page(kernel: Kernel, thread: Thread, rows: list[Row], start: int) -> None:
-    page = rows[start : start + PAGE]
-    more = start + PAGE if len(rows) > start + PAGE else 0
-    kernel.finish(thread, msgpack.packb(page), more)
+def _page(thread: Thread, rows: Iterator[Row], start: int) -> None:
+    found = list(rows)[start:]
+    thread.finish(msgpack.packb(found[:PAGE]), start + PAGE if len(found) > PAGE else 0)
 
 
-def answer(kernel: Kernel, thread: Thread, operation: int, start: int) -> None:
-    """Answer ``debug``; what only the machine knows is asked of it first."""
-    if operation == DebugOp.SPACES:
-        thread.block(ThreadState.INSPECTING, None)
+def debug(thread: Thread, authority: Capability[Device], operation: int, start: int) -> None:
+    kernel = thread.kernel
+    if operation == DebugOp.SPACES:  # what only the machine knows is asked of it first
+        thread.state = ThreadState.INSPECTING
         thread.pending = start
         kernel.effects.append(Inspect(thread, tuple(kernel.spaces.values())))
     elif operation == DebugOp.TRACE:
         events = kernel.trace.since(start, PAGE)
-        more = events[-1][0] + 1 if len(events) == PAGE else 0
-        kernel.finish(thread, msgpack.packb(events), more)
+        thread.finish(msgpack.packb(events), events[-1][0] + 1 if len(events) == PAGE else 0)
     elif operation in _TABLES:
-        _page(kernel, thread, list(_TABLES[operation](kernel)), start)
+        _page(thread, _TABLES[operation](kernel), start)
     else:
         raise Refused(Error.BAD_ARGUMENT)
 
 
-def inspected(kernel: Kernel, thread: Thread, seen: dict[int, tuple[int, int, int]]) -> None:
+def inspected(thread: Thread, seen: dict[int, tuple[int, int, int]]) -> None:
     """The machine's answer: space id -> process id, CPU time in ns, resident bytes."""
     if thread.state is ThreadState.INSPECTING:
         start, thread.pending = thread.pending, 0
-        _page(kernel, thread, list(_spaces(kernel, seen)), start)
+        _page(thread, _spaces(thread.kernel, seen), start)

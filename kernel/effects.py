@@ -6,14 +6,14 @@ answers later with the event method of ``Kernel`` that the effect names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from kernel.abi import Fault
-    from kernel.device import Device
-    from kernel.frame import Frame, Mapping
-    from kernel.space import Space
-    from kernel.thread import Thread
+    from kernel.kernel import Device, Frame, Mapping, Space, Thread
+
+Answer = tuple[Any, ...]
+Resource: TypeAlias = "Mapping | Device | None"
 
 
 class Resume(NamedTuple):
@@ -24,8 +24,8 @@ class Resume(NamedTuple):
     """
 
     thread: Thread
-    answer: tuple[Any, ...]
-    resource: Mapping | Device | None = None
+    answer: Answer
+    resource: Resource = None
     writable: bool = False
 
 

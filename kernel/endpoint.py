@@ -10,316 +10,215 @@ labels, the receiver's quota and the flow of each capability are checked before 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from kernel.abi import (
-    ALL_RIGHTS,
-    CAPABILITY_COST,
-    LABEL_FAULT,
-    LABEL_LIMIT,
-    LABEL_NOTIFICATION,
-    MAX_CAPS,
-    MAX_DETAIL,
-    MAX_PAYLOAD,
-    NULL,
-    OBJECT_COST,
-    Error,
-    Fault,
-    Right,
-    ThreadState,
-    TraceEvent,
-)
-from kernel.capability import Capability, KernelObject, Refused, check_flow, create, derive
+from kernel import abi
+from kernel.abi import CAPABILITY_COST, LABEL_FAULT, NULL, Error, Fault, Right, ThreadState
+from kernel.capability import Capability, KernelObject, Refused, require
 
 if TYPE_CHECKING:
-    from kernel.kernel import Kernel
-    from kernel.space import Space
-    from kernel.thread import Thread
-
+    from kernel.kernel import Space, Thread
 
 _SEND, _RECEIVE = int(Right.SEND), int(Right.RECEIVE)  # an IntFlag's operators take a while
-_SENDING, _RECEIVING, _REPLY = (
-    ThreadState.SENDING,
-    ThreadState.RECEIVING,
-    ThreadState.REPLY,
-)
-_MESSAGE = TraceEvent.MESSAGE
+_SENDING, _RECEIVING, _REPLY = ThreadState.SENDING, ThreadState.RECEIVING, ThreadState.REPLY
+_MESSAGE = abi.TraceEvent.MESSAGE
 
-
-Message = tuple[int, bytes, tuple[Capability, ...]]
+Message = tuple[int, bytes, tuple[Capability[Any], ...]]
 """A message on its way: label, data, and the sender's capabilities, until they are derived."""
 
 
 class Endpoint(KernelObject):
     """A rendezvous."""
 
-    __slots__ = ("faults", "receive_caps", "receivers", "senders")
-
-    def __init__(self, kernel: Kernel, space: Space) -> None:
-        super().__init__(kernel, space.label, space.account, OBJECT_COST)
+    def __init__(self, space: Space) -> None:
+        super().__init__(space.kernel, space.label, space.account, abi.OBJECT_COST)
         self.senders: deque[Thread] = deque()
         self.receivers: deque[Thread] = deque()
         self.faults: deque[tuple[Space, int, bytes]] = deque()  # of ended spaces, still charged
         self.receive_caps = 0  # how many capabilities have the right to receive
 
-    def gained(self, cap: Capability) -> None:
-        if cap.rights & _RECEIVE:
-            self.receive_caps += 1
+    def gained(self, cap: Capability[Any]) -> None:
+        self.receive_caps += bool(cap.rights & _RECEIVE)
 
-    def lost(self, kernel: Kernel, cap: Capability) -> None:
-        if cap.rights & _RECEIVE:
-            self.receive_caps -= 1
-            if not self.receive_caps:
-                for sender in tuple(self.senders):
-                    kernel.fail(sender, Error.SERVER_DIED)
-            for receiver in tuple(self.receivers):
-                if receiver.through is cap:
-                    kernel.fail(receiver, Error.CANCELLED)
-        for sender in tuple(self.senders):
-            if sender.through is cap:
-                kernel.fail(sender, Error.CANCELLED)
+    def lost(self, cap: Capability[Any]) -> None:
+        self.receive_caps -= bool(cap.rights & _RECEIVE)
+        for thread in (*self.senders, *self.receivers):
+            if thread.through is cap:
+                thread.fail(Error.CANCELLED)
+            elif not self.receive_caps:
+                thread.fail(Error.SERVER_DIED)
 
-    def destroy(self, kernel: Kernel) -> None:
+    def destroy(self) -> None:
         for space, _, _ in self.faults:
-            space.heard(kernel)
-        super().destroy(kernel)
+            space.heard()
+        super().destroy()
+
+    def post_fault(self, space: Space, badge: int, fault: Fault, thread: int, why: str) -> None:
+        """Send the kernel's own message about a space that ended."""
+        text = why.encode(errors="replace")[: abi.MAX_DETAIL].decode(errors="ignore")
+        data: bytes = msgpack.packb([int(fault), thread, text])
+        for receiver in self.receivers:
+            if self.kernel.labels.may(space.label, receiver.label):
+                return receiver.hear(badge, LABEL_FAULT, data)
+        space.posted = True
+        self.faults.append((space, badge, data))
+        return None
 
 
 class Reply(KernelObject):
     """The right to answer the one call that a thread has outstanding."""
 
-    __slots__ = ("caller", "cap")
     derivable = False
 
-    def __init__(self, kernel: Kernel, caller: Thread) -> None:
-        super().__init__(kernel, caller.label, None, 0)
+    def __init__(self, caller: Thread) -> None:
+        super().__init__(caller.kernel, caller.label, None, 0)
         self.caller = caller
-        self.cap = Capability(self, _SEND, 0, None)  # the only one, used for one call after another
+        self.cap = Capability(self, _SEND)  # the only one, used for one call after another
 
-    def issue(self, space: Space) -> tuple[int, Capability]:
+    def issue(self, space: Space) -> int:
         """Give ``space``, whose quota was checked, the right to answer; return its slot."""
-        cap = self.cap
-        space.account.charge(CAPABILITY_COST)
+        cap = self.caller.reply_cap = self.cap
+        space.account.used += CAPABILITY_COST
         space.last_slot = cap.slot = slot = space.last_slot + 1
         space.caps[slot] = cap
         cap.space = space
         self.holders[cap] = None
-        return slot, cap
+        return slot
 
     def use(self) -> Thread:
         """Take the right away, which is being used; return the caller."""
-        caller = self.caller
-        cap, caller.reply_cap = caller.reply_cap, None
-        assert cap is not None and cap.space is not None
-        del cap.space.caps[cap.slot]
-        cap.space.account.refund(CAPABILITY_COST)
-        cap.space = None
-        self.holders.clear()
-        return caller
+        self.caller.reply_cap = None
+        self.cap.uninstall()
+        return self.caller
 
-    def lost(self, kernel: Kernel, cap: Capability) -> None:
+    def lost(self, cap: Capability[Any]) -> None:
         if self.caller.reply_cap is cap:
             self.caller.reply_cap = None
-            kernel.fail(self.caller, Error.SERVER_DIED)
+            self.caller.fail(Error.SERVER_DIED)
 
-    def destroy(self, kernel: Kernel) -> None:
+    def destroy(self) -> None:
         """It lives with its thread, for the next call."""
 
 
-def _message(space: Space, label: int, data: bytes, slots: list[int]) -> Message:
+def outgoing(space: Space, label: int, data: bytes, slots: list[int]) -> Message:
     """Check what a sender handed in."""
-    if label >= LABEL_LIMIT or len(data) > MAX_PAYLOAD or len(slots) > MAX_CAPS:
+    if label >= abi.LABEL_LIMIT or len(data) > abi.MAX_PAYLOAD or len(slots) > abi.MAX_CAPS:
         raise Refused(Error.BAD_ARGUMENT)
     if not slots:
         return label, data, ()
-    caps = tuple(space.find(slot) for slot in slots)
-    for cap in caps:
-        if not cap.rights & Right.GRANT or not cap.object.derivable:
-            raise Refused(Error.NO_RIGHT)
+    caps = tuple(space.lookup(slot) for slot in slots)
+    require(all(c.rights & Right.GRANT and c.object.derivable for c in caps), Error.NO_RIGHT)
     return label, data, caps
 
 
-def _transfer(
-    kernel: Kernel, caps: tuple[Capability, ...], source: Space, space: Space
-) -> list[int]:
-    """Derive a sender's capabilities into a table; one it has lost meanwhile becomes ``NULL``."""
-    for cap in caps:
-        if cap.space is source:
-            check_flow(kernel, cap.object, space.label, cap.rights)
-    if space.account.free < len(caps) * CAPABILITY_COST:
-        raise Refused(Error.RECEIVER_FULL)
-    return [
-        derive(kernel, cap, cap.rights, 0, space) if cap.space is source else NULL for cap in caps
-    ]
+def _pass_on(sender: Thread, receiver: Thread, message: Message, with_reply: bool) -> list[int]:
+    """Derive a message's capabilities for its receiver, or raise ``Refused`` with nothing changed.
 
-
-def _deliver(kernel: Kernel, sender: Thread, receiver: Thread, message: Message) -> None:
-    """Hand a message over and resume the receiver, or raise ``Refused`` with nothing changed."""
-    label, data, caps = message
-    space = receiver.space
+    One that the sender has lost meanwhile becomes ``NULL``.
+    """
+    label, _, caps = message
+    kernel, source, target = sender.kernel, sender.space, receiver.space
     if sender.label != receiver.label and not kernel.labels.may(sender.label, receiver.label):
         raise Refused(Error.DENIED)
-    reply = NULL
-    if sender.wants_reply:
-        account = space.account
-        if account.limit - account.used < (len(caps) + 1) * CAPABILITY_COST:
-            raise Refused(Error.RECEIVER_FULL)
-        slots = _transfer(kernel, caps, sender.space, space) if caps else []
-        reply, sender.reply_cap = sender.reply.issue(space)
-        if sender.queue is not None:
-            sender.queue.remove(sender)
-            sender.queue = None
-        sender.state = _REPLY
-        sender.message = None
-    else:
-        slots = _transfer(kernel, caps, sender.space, space) if caps else []
-        kernel.finish(sender)
-    kernel.trace.add(kernel.now, _MESSAGE, sender.id, receiver.id, label)
+    account = target.account
+    if account.used + (len(caps) + with_reply) * CAPABILITY_COST > account.limit:
+        raise Refused(Error.RECEIVER_FULL)
+    for cap in caps:
+        if cap.space is source and cap.object.conflicts(target.label, cap.rights):
+            raise Refused(Error.DENIED)
+    kernel.note(_MESSAGE, sender.id, receiver.id, label)
+    if not caps:
+        return []  # as most are: a comprehension takes a while
+    return [cap.derive(cap.rights, 0, target) if cap.space is source else NULL for cap in caps]
+
+
+def _deliver(sender: Thread, receiver: Thread, message: Message) -> None:
+    """Hand a message over and resume the receiver, or raise ``Refused`` with nothing changed."""
+    slots, reply = _pass_on(sender, receiver, message, sender.wants_reply), NULL
     assert sender.through is not None
-    kernel.answer(receiver, (0, sender.through.badge, label, data, slots, reply))
+    if sender.wants_reply:
+        reply = sender.reply.issue(receiver.space)
+        if sender.queue is not None:
+            sender.unblock()
+        sender.state = _REPLY
+    else:
+        sender.finish()
+    answer = (0, sender.through.badge, message[0], message[1], slots, reply)
+    receiver.kernel.answer(receiver, answer)
 
 
 def _send(
-    kernel: Kernel, thread: Thread, slot: int, message: Message, timeout: int, wants_reply: bool
+    wants_reply: bool, thread: Thread, target: Capability[Endpoint], message: Message, timeout: int
 ) -> None:
-    endpoint = thread.space.lookup(slot, Endpoint, _SEND)
+    endpoint = target.object
     if not endpoint.receive_caps:
         raise Refused(Error.SERVER_DIED)
-    thread.through = thread.space.caps[slot]
-    thread.wants_reply = wants_reply
-    if timeout == 0 and (wants_reply or not endpoint.receivers):
+    if timeout == 0 and wants_reply:
         raise Refused(Error.TIMED_OUT)  # nothing is sent: an answer is always waited for
-    if endpoint.receivers:
-        _deliver(kernel, thread, endpoint.receivers[0], message)
-    else:
+    thread.wants_reply = wants_reply
+    if not endpoint.receivers:
+        thread.block(_SENDING, endpoint.senders, target, timeout)
         thread.message = message
-        thread.block(_SENDING, endpoint.senders)
-    if timeout > 0:
-        kernel.set_deadline(thread, timeout)
-
-
-def _receive(kernel: Kernel, thread: Thread, slot: int, timeout: int) -> None:
-    """Take what is there, a notification first, then faults, then messages; else wait."""
-    endpoint = thread.space.lookup(slot, Endpoint, _RECEIVE)
-    bound = thread.bound
-    if bound is not None and bound.word:
-        hear(kernel, thread, bound.take())
         return
-    while endpoint.faults:
-        space, badge, data = endpoint.faults.popleft()
-        space.heard(kernel)
-        if kernel.labels.may(space.label, thread.label):
-            kernel.finish(thread, badge, LABEL_FAULT, data, [], NULL)
-            return
-    while endpoint.senders:
-        sender = endpoint.senders[0]
+    thread.through = target
+    _deliver(thread, endpoint.receivers[0], message)
+    if timeout > 0 and wants_reply:
+        thread.kernel.set_deadline(thread, timeout)
+
+
+call, send = partial(_send, True), partial(_send, False)
+
+
+def _answer(thread: Thread, right: Capability[Reply], message: Message) -> None:
+    """Use up a reply capability.  What cannot be delivered is an error for both sides."""
+    caller = right.object.use()
+    try:
+        slots = _pass_on(thread, caller, message, with_reply=False)
+    except Refused as refused:
+        caller.fail(refused.error)
+        raise
+    thread.kernel.answer(caller, (0, message[0], message[1], slots))
+
+
+def recv(thread: Thread, endpoint: Capability[Endpoint], timeout: int) -> None:
+    """Take what is there, a notification first, then faults, then messages; else wait."""
+    queues, bound = endpoint.object, thread.bound
+    if bound is not None and bound.word:
+        return thread.hear(bound.take(), abi.LABEL_NOTIFICATION)
+    while queues.faults:
+        space, badge, data = queues.faults.popleft()
+        space.heard()
+        if thread.kernel.labels.may(space.label, thread.label):
+            return thread.hear(badge, LABEL_FAULT, data)
+    while queues.senders:
+        sender = queues.senders[0]
         assert sender.message is not None
         try:
-            _deliver(kernel, sender, thread, sender.message)
-            return
+            return _deliver(sender, thread, sender.message)
         except Refused as refused:
-            kernel.fail(sender, refused.error)
-    if timeout == 0:
-        raise Refused(Error.TIMED_OUT)
-    thread.through = thread.space.caps[slot]
-    thread.block(_RECEIVING, endpoint.receivers)
-    if timeout > 0:
-        kernel.set_deadline(thread, timeout)
+            sender.fail(refused.error)
+    return thread.block(_RECEIVING, queues.receivers, endpoint, timeout)
 
 
-def _answer(kernel: Kernel, thread: Thread, slot: int, message: Message) -> None:
-    """Use up a reply capability.  What cannot be delivered is an error for both sides."""
-    caller = thread.space.lookup(slot, Reply, _SEND).use()
-    try:
-        if thread.label != caller.label and not kernel.labels.may(thread.label, caller.label):
-            raise Refused(Error.DENIED)
-        slots = _transfer(kernel, message[2], thread.space, caller.space) if message[2] else []
-    except Refused as refused:
-        kernel.fail(caller, refused.error)
-        raise
-    kernel.trace.add(kernel.now, _MESSAGE, thread.id, caller.id, message[0])
-    kernel.answer(caller, (0, message[0], message[1], slots))
-
-
-def hear(kernel: Kernel, thread: Thread, bits: int) -> None:
-    """Resume a receiving thread with the word of its bound notification."""
-    kernel.finish(thread, bits, LABEL_NOTIFICATION, b"", [], NULL)
-
-
-def post_fault(
-    kernel: Kernel, space: Space, cap: Capability, fault: Fault, thread: int, detail: str
-) -> None:
-    """Send the kernel's own message, about a space, through a capability to an endpoint."""
-    endpoint = cap.object
-    assert isinstance(endpoint, Endpoint)
-    text = detail.encode(errors="replace")[:MAX_DETAIL].decode(errors="ignore")
-    data: bytes = msgpack.packb([int(fault), thread, text])
-    for receiver in endpoint.receivers:
-        if kernel.labels.may(space.label, receiver.label):
-            kernel.finish(receiver, cap.badge, LABEL_FAULT, data, [], NULL)
-            return
-    space.posted = True
-    endpoint.faults.append((space, cap.badge, data))
-
-
-def call(
-    kernel: Kernel,
-    thread: Thread,
-    endpoint: int,
-    label: int,
-    data: bytes,
-    caps: list[int],
-    timeout: int,
-) -> None:
-    message = _message(thread.space, label, data, caps)
-    _send(kernel, thread, endpoint, message, timeout, wants_reply=True)
-
-
-def send(
-    kernel: Kernel,
-    thread: Thread,
-    endpoint: int,
-    label: int,
-    data: bytes,
-    caps: list[int],
-    timeout: int,
-) -> None:
-    message = _message(thread.space, label, data, caps)
-    _send(kernel, thread, endpoint, message, timeout, wants_reply=False)
-
-
-def recv(kernel: Kernel, thread: Thread, endpoint: int, timeout: int) -> None:
-    _receive(kernel, thread, endpoint, timeout)
-
-
-def reply(
-    kernel: Kernel, thread: Thread, reply: int, label: int, data: bytes, caps: list[int]
-) -> None:
-    _answer(kernel, thread, reply, _message(thread.space, label, data, caps))
-    kernel.finish(thread)
+def reply(thread: Thread, right: Capability[Reply], message: Message) -> None:
+    _answer(thread, right, message)
+    thread.finish()
 
 
 def reply_recv(
-    kernel: Kernel,
-    thread: Thread,
-    reply: int,
-    label: int,
-    data: bytes,
-    caps: list[int],
-    endpoint: int,
-    timeout: int,
+    thread: Thread, reply: int, message: Message, endpoint: Capability[Endpoint], timeout: int
 ) -> None:
-    if reply != NULL:
-        message = _message(thread.space, label, data, caps)
+    right = thread.space.caps.get(reply)
+    if right is not None and right.object.kind == "Reply":
         try:
-            _answer(kernel, thread, reply, message)
+            _answer(thread, right, message)
         except Refused:
             pass  # the caller is told, the server goes on
-    _receive(kernel, thread, endpoint, timeout)
+    recv(thread, endpoint, timeout)
 
 
-def endpoint_create(kernel: Kernel, thread: Thread) -> None:
-    endpoint = Endpoint(kernel, thread.space)
-    kernel.finish(thread, create(kernel, endpoint, thread.space, ALL_RIGHTS & ~Right.CONTROL))
+def endpoint_create(thread: Thread) -> None:
+    thread.finish(Endpoint(thread.space).create(thread.space))

@@ -6,8 +6,6 @@ wherever a message is delivered.  Two holders of one object conflict if one coul
 into it that the other could take out, and their labels may not talk.
 """
 
-from __future__ import annotations
-
 from kernel.abi import Right
 
 PRODUCE = 1
@@ -28,8 +26,6 @@ def meet(first: int, second: int) -> bool:
 
 class Matrix:
     """The pairs of labels that may talk, in both directions."""
-
-    __slots__ = ("_pairs",)
 
     def __init__(self) -> None:
         self._pairs: set[tuple[int, int]] = set()

@@ -12,8 +12,6 @@ from __future__ import annotations
 class Account:
     """A quota in bytes and what is used of it."""
 
-    __slots__ = ("closed", "limit", "parent", "used")
-
     def __init__(self, limit: int, parent: Account | None = None) -> None:
         self.limit = limit
         self.used = 0

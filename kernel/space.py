@@ -8,63 +8,45 @@ one message that says why.  Whoever destroyed it waits until the machine has see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from kernel import capability
-from kernel.abi import ALL_RIGHTS, MAX_NAME, NULL, SPACE_COST, Error, Fault, Right, TraceEvent
-from kernel.capability import Capability, KernelObject, Refused, check_flow
-from kernel.device import POLICY, Device
+from kernel.abi import (
+    ALL_RIGHTS,
+    ANY,
+    CAPABILITY_COST,
+    MAX_NAME,
+    NULL,
+    SPACE_COST,
+    Error,
+    Fault,
+    Right,
+    TraceEvent,
+)
+from kernel.capability import Capability, KernelObject, Refused, require
 from kernel.effects import Kill
-from kernel.endpoint import Endpoint, post_fault
+from kernel.endpoint import Endpoint
 from kernel.label import CONSUME, PRODUCE
+from kernel.quota import Account
 
 if TYPE_CHECKING:
-    from kernel.frame import Mapping
-    from kernel.kernel import Kernel
-    from kernel.quota import Account
-    from kernel.thread import Thread
+    from kernel.kernel import Kernel, Mapping, Thread
 
-Kind = TypeVar("Kind", bound=KernelObject)
+Handler = Capability[Endpoint] | None
 
 
 class Space(KernelObject):
     """A protection domain."""
 
-    __slots__ = (
-        "account",
-        "alive",
-        "caps",
-        "children",
-        "creator",
-        "fault",
-        "flags",
-        "last_slot",
-        "mappings",
-        "name",
-        "posted",
-        "threads",
-        "waiters",
-    )
-
-    def __init__(
-        self,
-        kernel: Kernel,
-        name: str,
-        label: int,
-        account: Account,
-        flags: int,
-        creator: Space | None = None,
-        fault: Capability | None = None,
-    ) -> None:
-        super().__init__(kernel, label, creator.account if creator else None, SPACE_COST)
+    def __init__(self, kernel: Kernel, name: str, label: int, account: Account, flags: int) -> None:
+        super().__init__(kernel, label, account.parent, SPACE_COST)
         self.name = name
         self.account: Account = account  # charged with what it causes to exist, but itself
         self.flags = flags
-        self.creator = creator
+        self.creator: Space | None = None
         self.children: dict[Space, None] = {}  # the living ones that it created
-        self.fault = fault  # the creator's capability; no message once it is gone
+        self.fault: Handler = None  # the creator's capability; no message once it is gone
         self.posted = False  # its fault message is queued, and so its record still charged
-        self.caps: dict[int, Capability] = {}
+        self.caps: dict[int, Capability[Any]] = {}
         self.last_slot = NULL  # slots are never used twice, so a stale number names nothing
         self.mappings: dict[int, Mapping] = {}
         self.threads: list[Thread] = []  # the space lives as long as the first
@@ -72,33 +54,24 @@ class Space(KernelObject):
         self.alive = True
         self.flows[(label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
 
-    def find(self, slot: int) -> Capability:
-        """The capability in a slot, or ``Refused``."""
+    def lookup(self, slot: int, kind: str = ANY, rights: int = 0) -> Capability[Any]:
+        """The capability in a slot, if it is to an object of the kind and has the rights."""
         cap = self.caps.get(slot)
-        if cap is None:
-            raise Refused(Error.BAD_CAPABILITY)
-        return cap
-
-    def lookup(self, slot: int, kind: type[Kind], rights: int) -> Kind:
-        """The object that a slot names, if it is of the kind and the rights are there."""
-        cap = self.caps.get(slot)
-        if cap is None or not isinstance(cap.object, kind):
+        if cap is None or (kind != cap.object.kind and kind != ANY):
             raise Refused(Error.BAD_CAPABILITY)
         if rights & ~cap.rights:
             raise Refused(Error.NO_RIGHT)
-        return cap.object
+        return cap
 
-    def space(self, slot: int) -> Space:
-        """The living space that a slot names for control, this one for ``NULL``."""
-        if slot == NULL:
-            return self
-        space = self.lookup(slot, Space, Right.CONTROL)
-        if not space.alive:
-            raise Refused(Error.BAD_CAPABILITY)
+    def reach(self, cap: Capability[Space] | None) -> Space:
+        """The living space that a call names; this one if it names none."""
+        space = cap.object if cap else self
+        require(space.alive, Error.BAD_CAPABILITY)
         return space
 
-    def end(self, kernel: Kernel, fault: Fault, detail: str, waiter: Thread | None = None) -> None:
+    def end(self, fault: Fault, detail: str, waiter: Thread | None = None) -> None:
         """Take everything from the space and have the machine end it."""
+        kernel = self.kernel
         if waiter is not None and self.id in kernel.spaces and waiter.space is not self:
             waiter.pending += 1
             self.waiters.append(waiter)
@@ -111,81 +84,66 @@ class Space(KernelObject):
         kernel.note(TraceEvent.FAULT, first, self.id, fault)
         kernel.effects.append(Kill(self, fault, detail))
         for thread in self.threads:
-            thread.end(kernel)
+            thread.end()
         if self.fault is not None and self.fault.space is not None:
-            post_fault(kernel, self, self.fault, fault, first, detail)
+            self.fault.object.post_fault(self, self.fault.badge, fault, first, detail)
         kernel.ending.append((self, waiter))
         if len(kernel.ending) > 1:
             return  # one space ends within another's end; a loop, as they nest without limit
         while kernel.ending:
             space, waiter = kernel.ending[0]
-            space._release(kernel, waiter)
+            space._release(waiter)
             kernel.ending.popleft()
 
-    def _release(self, kernel: Kernel, waiter: Thread | None) -> None:
+    def _release(self, waiter: Thread | None) -> None:
         """Take its children and capabilities from it."""
         for child in tuple(self.children):
-            child.end(kernel, Fault.KILLED, f"{self.name}, which created it, ended", waiter)
+            child.end(Fault.KILLED, f"{self.name}, which created it, ended", waiter)
         for cap in tuple(self.caps.values()):
             if cap.space is not None:  # else gone with another
-                capability.delete(kernel, cap)
+                cap.delete()
 
-    def ended(self, kernel: Kernel) -> None:
+    def ended(self) -> None:
         """The machine has seen the end: its mappings are gone, its memory is free."""
-        if kernel.spaces.pop(self.id, None) is None:
+        if self.kernel.spaces.pop(self.id, None) is None:
             return
         for mapping in tuple(self.mappings.values()):
-            mapping.gone(kernel)
+            mapping.gone()
         self.account.close()
         for waiter in self.waiters:
-            kernel.settle(waiter)
+            waiter.settle()
 
-    def destroy(self, kernel: Kernel) -> None:
-        self.end(kernel, Fault.KILLED, "nobody holds a capability to it")
+    def destroy(self) -> None:
+        self.end(Fault.KILLED, "nobody holds a capability to it")
         if not self.posted:
-            super().destroy(kernel)
+            super().destroy()
 
-    def heard(self, kernel: Kernel) -> None:
+    def heard(self) -> None:
         """Its queued fault message is received, or never will be."""
         self.posted = False
         if not self.holders:
-            super().destroy(kernel)
+            super().destroy()
 
 
 def space_create(
-    kernel: Kernel,
-    thread: Thread,
-    name: str,
-    quota: int,
-    label: int,
-    authority: int,
-    flags: int,
-    fault: int,
+    thread: Thread, name: str, quota: int, label: int, authority: object, flags: int, fault: Handler
 ) -> None:
-    creator = thread.space
-    if not 0 < len(name.encode()) <= MAX_NAME or flags & ~creator.flags:
-        raise Refused(Error.BAD_ARGUMENT)
-    if label != creator.label and (creator.lookup(authority, Device, Right.CONTROL).name != POLICY):
-        raise Refused(Error.BAD_CAPABILITY)
-    handler = None
-    if fault != NULL:
-        check_flow(kernel, creator.lookup(fault, Endpoint, Right.SEND), label, Right.SEND)
-        handler = creator.find(fault)
-    account = creator.account.open(quota)
-    if account is None:
-        raise Refused(Error.NO_QUOTA)
-    space = Space(kernel, name, label, account, flags, creator, handler)
-    try:
-        slot = capability.create(kernel, space, creator, ALL_RIGHTS)
-    except Refused:
-        account.close()
-        raise
+    creator, kernel = thread.space, thread.kernel
+    require(0 < len(name.encode()) <= MAX_NAME, Error.BAD_ARGUMENT)
+    require(not flags & ~creator.flags, Error.BAD_ARGUMENT)
+    require(label == creator.label or authority, Error.BAD_CAPABILITY)
+    require(not fault or not fault.object.conflicts(label, Right.SEND), Error.DENIED)
+    cost = quota + SPACE_COST + CAPABILITY_COST
+    require(creator.account.free >= cost, Error.NO_QUOTA)
+    space = Space(kernel, name, label, Account(quota, creator.account), flags)
+    slot = space.create(creator, int(ALL_RIGHTS))
+    creator.account.charge(quota)
+    space.creator, space.fault = creator, fault
     kernel.spaces[space.id] = space
     creator.children[space] = None
-    kernel.finish(thread, slot)
+    thread.finish(slot)
 
 
-def space_destroy(kernel: Kernel, thread: Thread, space: int) -> None:
-    target = thread.space.lookup(space, Space, Right.CONTROL)
-    target.end(kernel, Fault.KILLED, f"destroyed by {thread.space.name}", thread)
-    kernel.finish_when_unmapped(thread)
+def space_destroy(thread: Thread, space: Capability[Space]) -> None:
+    space.object.end(Fault.KILLED, f"destroyed by {thread.space.name}", thread)
+    thread.finish()

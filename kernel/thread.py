@@ -10,27 +10,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from kernel.abi import (
-    MAX_ARGUMENT,
-    MAX_NAME,
-    NULL,
-    OBJECT_COST,
-    THREAD_COST,
-    Error,
-    Fault,
-    Right,
-    ThreadOp,
-    ThreadState,
-)
-from kernel.capability import Capability, KernelObject, Refused, create, delete
+from kernel import abi
+from kernel.abi import FOREVER, NULL, Error, Fault, Right, ThreadOp, ThreadState
+from kernel.capability import Capability, KernelObject, Refused, require
 from kernel.effects import EndThread, Resume, Schedule, Start
 from kernel.endpoint import Message, Reply
 from kernel.label import CONSUME, PRODUCE
 from kernel.notification import Notification
 
 if TYPE_CHECKING:
-    from kernel.kernel import Kernel
-    from kernel.space import Space
+    from kernel.kernel import Space
 
 MAX_PRIORITY = 255
 
@@ -38,28 +27,8 @@ MAX_PRIORITY = 255
 class Thread(KernelObject):
     """A flow of control."""
 
-    __slots__ = (
-        "bound",
-        "budget",
-        "deadline",
-        "held",
-        "message",
-        "name",
-        "pending",
-        "period",
-        "priority",
-        "queue",
-        "reply",
-        "reply_cap",
-        "space",
-        "state",
-        "suspended",
-        "through",
-        "wants_reply",
-    )
-
-    def __init__(self, kernel: Kernel, space: Space, name: str, priority: int) -> None:
-        super().__init__(kernel, space.label, space.account, THREAD_COST)
+    def __init__(self, space: Space, name: str, priority: int) -> None:
+        super().__init__(space.kernel, space.label, space.account, abi.THREAD_COST)
         self.flows[(space.label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
         self.space = space
         self.name = name
@@ -71,90 +40,117 @@ class Thread(KernelObject):
         self.queue: deque[Thread] | None = None  # the one queue that it is blocked in
         self.deadline = 0  # when its call times out, in machine time; 0: never
         self.message: Message | None = None  # what it is sending
-        self.through: Capability | None = None  # what it sends or receives through
+        self.through: Capability[Any] | None = None  # what it sends or receives through
         self.wants_reply = False
-        self.reply = Reply(kernel, self)
-        self.reply_cap: Capability | None = None  # with whoever is to answer its call
+        self.reply = Reply(self)
+        self.reply_cap: Capability[Reply] | None = None  # with whoever is to answer its call
         self.bound: Notification | None = None  # heard while receiving
         self.pending = 0  # confirmations of the machine that it waits for
 
-    def block(self, state: ThreadState, queue: deque[Thread] | None) -> None:
-        """Wait in a queue, or for what the state names."""
-        self.state = state
-        self.queue = queue
-        if queue is not None:
-            queue.append(self)
+    # How its system call ends
 
-    def cancel(self, kernel: Kernel) -> None:
-        """Leave the queue, or give up waiting for a reply; the caller decides what comes next."""
+    def finish(self, *results: Any) -> None:
+        """Return successfully, once the machine has confirmed all that is pending."""
+        if self.pending and self.state is ThreadState.RUNNING:
+            self.state = ThreadState.UNMAPPING
+        else:
+            self.kernel.answer(self, (0, *results))
+
+    def fail(self, error: Error) -> None:
+        """Return with an error."""
+        self.kernel.answer(self, (int(error),))
+
+    def hear(self, badge: int, label: int, data: bytes = b"") -> None:
+        """Return with a message of the kernel's own."""
+        self.finish(badge, label, data, [], NULL)
+
+    def settle(self) -> None:
+        """One confirmation that it waits for has come."""
+        self.pending -= 1
+        if not self.pending and self.state is ThreadState.UNMAPPING:
+            self.finish()
+
+    def block(
+        self, state: ThreadState, queue: deque[Thread], through: Capability[Any], timeout: int
+    ) -> None:
+        """Wait in a queue of the object that it has called upon; refused if it must not wait."""
+        if timeout == 0:
+            raise Refused(Error.TIMED_OUT)
+        self.state, self.queue, self.through = state, queue, through
+        queue.append(self)
+        if timeout != FOREVER:
+            self.kernel.set_deadline(self, timeout)
+
+    def unblock(self) -> None:
+        """Leave the queue, if it is in one."""
         if self.queue is not None:
             self.queue.remove(self)
-            self.queue = None
+            self.queue = self.message = None
+
+    def cancel(self) -> None:
+        """Give up waiting, for a reply too; the caller decides what comes next."""
+        self.unblock()
         if self.reply_cap is not None:
             cap, self.reply_cap = self.reply_cap, None
-            delete(kernel, cap)
-        self.message = None
+            cap.delete()
 
-    def end(self, kernel: Kernel) -> None:
+    # How it ends itself
+
+    def end(self) -> None:
         """The thread is no more."""
         if self.state is ThreadState.DEAD:
             return
-        self.cancel(kernel)
+        self.cancel()
         self.state = ThreadState.DEAD
         self.deadline = 0
         self.held = None
         if self.bound is not None:
             self.bound.unbind()
         if self.holders:  # its record stays as long as they
-            self.space.account.refund(self.cost - OBJECT_COST)
-            self.cost = OBJECT_COST
+            self.space.account.refund(self.cost - abi.OBJECT_COST)
+            self.cost = abi.OBJECT_COST
         else:
-            super().destroy(kernel)
+            super().destroy()
 
-    def destroy(self, kernel: Kernel) -> None:
+    def destroy(self) -> None:
         """The last capability to it is gone; if it lives, it can no longer be controlled."""
         if self.state is ThreadState.DEAD:
-            super().destroy(kernel)
+            super().destroy()
 
 
 def thread_create(
-    kernel: Kernel, thread: Thread, space: int, entry: str, argument: bytes, priority: int
+    thread: Thread, space: Capability[Space] | None, entry: str, argument: bytes, priority: int
 ) -> None:
-    target = thread.space.space(space)
-    if (
-        not 0 < len(entry.encode()) <= MAX_NAME
-        or len(argument) > MAX_ARGUMENT
-        or priority > MAX_PRIORITY
-    ):
-        raise Refused(Error.BAD_ARGUMENT)
-    created = Thread(kernel, target, entry, min(priority, thread.priority))
-    slot = create(kernel, created, thread.space, Right.CONTROL | Right.GRANT)
+    target = thread.space.reach(space)
+    require(0 < len(entry.encode()) <= abi.MAX_NAME, Error.BAD_ARGUMENT)
+    require(len(argument) <= abi.MAX_ARGUMENT and priority <= MAX_PRIORITY, Error.BAD_ARGUMENT)
+    created = Thread(target, entry, min(priority, thread.priority))
+    slot = created.create(thread.space, Right.CONTROL | Right.GRANT)
     target.threads.append(created)
-    kernel.effects.append(Start(created, entry, argument))
-    kernel.finish(thread, slot)
+    thread.kernel.effects.append(Start(created, entry, argument))
+    thread.finish(slot)
 
 
-def _bind(kernel: Kernel, thread: Thread, target: Thread, slot: int) -> None:
+def _bind(thread: Thread, target: Thread, slot: int) -> None:
     if slot == NULL:
         if target.bound is not None:
             target.bound.unbind()
         return
-    notification = thread.space.lookup(slot, Notification, Right.RECEIVE)
-    if target.bound is not None or notification.bound is not None:
-        raise Refused(Error.IN_USE)
-    if target.label != thread.label:
-        raise Refused(Error.DENIED)  # it would hear through a capability of another label
-    notification.bind(kernel, target, thread.space.caps[slot])
+    cap = thread.space.lookup(slot, "Notification", Right.RECEIVE)
+    notification: Notification = cap.object
+    require(target.bound is None and notification.bound is None, Error.IN_USE)
+    # else it would hear through a capability of another label
+    require(target.label == thread.label, Error.DENIED)
+    notification.bind(target, cap)
 
 
-def thread_control(kernel: Kernel, thread: Thread, slot: int, operation: int, value: int) -> None:
-    target = thread
-    if slot != NULL:
-        target = thread.space.lookup(slot, Thread, Right.CONTROL)
-    if target.state is ThreadState.DEAD:
-        raise Refused(Error.BAD_CAPABILITY)
+def thread_control(
+    thread: Thread, controlled: Capability[Thread] | None, operation: int, value: int
+) -> None:
+    target = controlled.object if controlled else thread
+    require(target.state is not ThreadState.DEAD, Error.BAD_CAPABILITY)
     if operation == ThreadOp.BIND:
-        _bind(kernel, thread, target, value)
+        _bind(thread, target, value)
     elif operation == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
         target.priority = min(value, thread.priority)
     elif operation == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
@@ -164,19 +160,22 @@ def thread_control(kernel: Kernel, thread: Thread, slot: int, operation: int, va
     else:
         raise Refused(Error.BAD_ARGUMENT)
     if operation != ThreadOp.BIND:
-        kernel.effects.append(Schedule(target))
-    kernel.finish(thread)
+        thread.kernel.effects.append(Schedule(target))
+    thread.finish()
     if not target.suspended:
-        kernel.go_on(target)
+        thread.kernel.resumed.append(target)
 
 
-def thread_exit(kernel: Kernel, thread: Thread, fault: int, reason: str) -> None:
+def thread_exit(thread: Thread, fault: int, reason: str) -> None:
     space = thread.space
-    if fault not in (Fault.EXIT, Fault.EXCEPTION):
-        raise Refused(Error.BAD_ARGUMENT)
+    require(fault in (Fault.EXIT, Fault.EXCEPTION), Error.BAD_ARGUMENT)
     if thread is space.threads[0] or fault != Fault.EXIT:
-        space.end(kernel, Fault(fault), reason)
+        space.end(Fault(fault), reason)
     else:
-        thread.end(kernel)
+        thread.end()
         space.threads.remove(thread)
-        kernel.effects.append(EndThread(thread))
+        thread.kernel.effects.append(EndThread(thread))
+
+
+def clock(thread: Thread) -> None:
+    thread.finish(thread.kernel.clock())

@@ -1,9 +1,7 @@
 """The trace ring: the kernel's last events, of fixed size, read through the debug authority."""
 
-from __future__ import annotations
-
 from collections import deque
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 RING: Final = 8192
@@ -16,18 +14,21 @@ Event = tuple[int, int, int, int, int, int]
 class Ring:
     """The last ``RING`` events; older ones are forgotten, their sequence numbers tell."""
 
-    __slots__ = ("_events", "sequence")
-
     def __init__(self) -> None:
-        self.sequence = 0
+        self.now = 0  # when the current event of the kernel came
+        self._numbers = count(1)
         self._events: deque[Event] = deque(maxlen=RING)
+        self._append = self._events.append
 
-    def add(self, now: int, event: int, thread: int, a: int = 0, b: int = 0) -> None:
-        self.sequence = sequence = self.sequence + 1
-        self._events.append((sequence, now, event, thread, a, b))
+    @property
+    def sequence(self) -> int:
+        """The number of the last event, 0 before the first."""
+        return self._events[-1][0] if self._events else 0
 
-    def since(self, start: int, count: int) -> list[Event]:
-        """At most ``count`` events, the oldest first, from sequence number ``start`` on."""
-        oldest = self.sequence - len(self._events) + 1
-        skip = min(max(0, start - oldest), RING)
-        return list(islice(self._events, skip, skip + count))
+    def add(self, event: int, thread: int, a: int = 0, b: int = 0) -> None:
+        self._append((next(self._numbers), self.now, event, thread, a, b))
+
+    def since(self, start: int, limit: int) -> list[Event]:
+        """At most ``limit`` events, the oldest first, from sequence number ``start`` on."""
+        skip = min(max(0, start - self._events[0][0]), RING) if self._events else 0
+        return list(islice(self._events, skip, skip + limit))

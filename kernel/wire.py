@@ -11,33 +11,25 @@ from typing import Any, Final
 
 import msgpack
 
-from kernel.abi import (
-    CALLS,
-    FOREVER,
-    KINDS,
-    MAX_ARGUMENT,
-    MAX_CAPS,
-    MAX_FRAME,
-    MAX_NAME,
-    CallSpec,
-)
+from kernel import abi
+from kernel.abi import CALLS, KINDS, MAX_FRAME, CallSpec
 
-_LONGEST: Final = max(max(len(spec.arguments) for spec in CALLS) + 1, MAX_CAPS)
+_LONGEST: Final = max(max(len(spec.arguments) for spec in CALLS) + 1, abi.MAX_CAPS)
 
 
-def _rule(spec: CallSpec) -> tuple[tuple[type, ...], list[tuple[int, int]], list[int]]:
+def _rule(spec: CallSpec) -> tuple[list[type], list[tuple[int, int]], list[int]]:
     kinds = list(enumerate((kind for _, kind in spec.arguments), start=1))
     return (
-        (int, *(KINDS[kind] for _, kind in kinds)),  # bool is not int here, on purpose
-        [(i, FOREVER if kind == "timeout" else 0) for i, kind in kinds if KINDS[kind] is int],
+        [int, *(KINDS[kind] for _, kind in kinds)],  # bool is not int here, on purpose
+        [(i, abi.FOREVER if kind == "timeout" else 0) for i, kind in kinds if KINDS[kind] is int],
         [i for i, kind in kinds if kind == "caps"],
     )
 
 
-_RULES: Final = {spec.number: _rule(spec) for spec in CALLS}
+_RULES: Final = [_rule(spec) for spec in CALLS]
 """Of each call's array: the exact types, where numbers are and the least they can be, and where
 lists of capabilities are."""
-_TEXT_LIMIT: Final = 4 * MAX_NAME  # bytes; names are checked again, this bounds reasons
+_TEXT_LIMIT: Final = 4 * abi.MAX_NAME  # bytes; names are checked again, this bounds reasons
 
 pack: Final = msgpack.Packer(autoreset=True).pack
 
@@ -60,7 +52,7 @@ def decode(frame: bytes) -> list[Any]:
             max_map_len=0,
             max_ext_len=0,
             max_str_len=_TEXT_LIMIT,
-            max_bin_len=MAX_ARGUMENT,
+            max_bin_len=abi.MAX_ARGUMENT,
         )
     except Exception as error:  # the decoder raises a dozen types; all mean the same here
         raise Malformed(f"not a msgpack array within the limits: {error}") from None
@@ -72,10 +64,10 @@ def check(request: Any) -> None:
     """Raise ``Malformed`` unless the decoded request has a known number and its exact types."""
     if type(request) is not list or not request or type(request[0]) is not int:
         raise Malformed("not an array that begins with a call number")
-    if request[0] not in _RULES:
+    if not 0 <= request[0] < len(_RULES):
         raise Malformed(f"there is no system call {request[0]}")
     types, numbers, lists = _RULES[request[0]]
-    if tuple(map(type, request)) != types:
+    if [*map(type, request)] != types:
         raise Malformed(f"the arguments of {CALLS[request[0]].name} have other types")
     for index, least in numbers:
         if request[index] < least:

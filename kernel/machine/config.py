@@ -2,9 +2,9 @@
 
 The same configuration boots every machine.  ``boot`` puts the first objects in place:
 
-* the *root task*, started at ``entry``.  Its argument is msgpack ``[argument, {name: slot}, name]``;
-  the slots are its capabilities: one for each device by its name, ``policy`` and ``debug``, and
-  the endpoint ``operator`` with all rights.
+* the *root task*, started at ``entry``.  Its argument is msgpack ``[argument, {name: slot},
+  name]``; the slots are its capabilities: one for each device by its name, ``policy`` and
+  ``debug``, and the endpoint ``operator`` with all rights.
 * the *operator*, the person's tools outside the system: a space without a protection domain, whose
   thread makes system calls like any other.  It may send to ``operator`` and hold ``debug``.
 """
@@ -82,7 +82,7 @@ def boot(kernel: Kernel, config: BootConfig) -> Booted:
         devices[device] = entry
     for name in (POLICY, DEBUG):
         slots[name] = kernel.give(root, Device(kernel, name, root.label), ALL_RIGHTS)
-    endpoint = Endpoint(kernel, root)
+    endpoint = Endpoint(root)
     slots[OPERATOR] = kernel.give(root, endpoint, ALL_RIGHTS)
     operator_slots = {
         OPERATOR: kernel.give(operator, endpoint, Right.SEND),

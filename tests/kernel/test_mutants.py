@@ -10,9 +10,9 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from kernel import capability, endpoint, space
+from kernel import device, endpoint
 from kernel.abi import ALL_RIGHTS, MAPPING_COST
-from kernel.capability import Capability
+from kernel.capability import Capability, KernelObject
 from kernel.endpoint import Endpoint, Message, Reply
 from kernel.frame import Frame, Mapping
 from kernel.kernel import Kernel
@@ -26,17 +26,18 @@ from tests.kernel.walk import Walker
 WALKS = 40
 STEPS = 400
 
+AnyCapability = Capability[Any]
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def revoke_skips_a_child(patch: pytest.MonkeyPatch) -> None:
-    def revoke(kernel: Kernel, cap: Capability, waiter: Thread | None = None) -> None:
-        for child in tuple(cap.children)[1:]:
-            revoke(kernel, child, waiter)
+    def revoke(self: AnyCapability, waiter: Thread) -> None:
+        for child in tuple(self.children)[1:]:
+            revoke(child, waiter)
             if child.space is not None:
-                capability.delete(kernel, child, waiter)
+                child.delete(waiter)
 
-    patch.setattr(capability, "revoke", revoke)
+    patch.setattr(Capability, "revoke", revoke)
 
 
 def revoke_does_not_wait_for_others(patch: pytest.MonkeyPatch) -> None:
@@ -46,9 +47,9 @@ def revoke_does_not_wait_for_others(patch: pytest.MonkeyPatch) -> None:
 def delete_forgets_the_mappings(patch: pytest.MonkeyPatch) -> None:
     remove = Mapping.remove
 
-    def forget(self: Mapping, kernel: Kernel, waiter: Thread | None, asked: bool) -> None:
+    def forget(self: Mapping, waiter: Thread | None, asked: bool = False) -> None:
         if asked:
-            remove(self, kernel, waiter, asked)
+            remove(self, waiter, asked)
 
     patch.setattr(Mapping, "remove", forget)
 
@@ -56,12 +57,11 @@ def delete_forgets_the_mappings(patch: pytest.MonkeyPatch) -> None:
 def _derive(patch: pytest.MonkeyPatch, rights: int, badge: int) -> None:
     """Derived capabilities have more rights, and another badge."""
 
-    def derive(kernel: Kernel, cap: Capability, asked: int, own: int, target: Space) -> int:
-        wrong = Capability(cap.object, asked | rights, (own or cap.badge) + badge, cap)
-        return capability.install(kernel, wrong, target)
+    def derive(self: AnyCapability, asked: int, own: int, target: Space) -> int:
+        wrong = Capability(self.object, asked | rights, (own or self.badge) + badge, self)
+        return wrong.install(target)
 
-    for module in (capability, endpoint):
-        patch.setattr(module, "derive", derive)
+    patch.setattr(Capability, "derive", derive)
 
 
 def rights_grow(patch: pytest.MonkeyPatch) -> None:
@@ -80,8 +80,8 @@ def message_is_delivered_again(patch: pytest.MonkeyPatch) -> None:
     deliver = endpoint._deliver
     last: list[Message] = []
 
-    def again(kernel: Kernel, sender: Thread, receiver: Thread, message: Message) -> None:
-        deliver(kernel, sender, receiver, last.pop() if last else message)
+    def again(sender: Thread, receiver: Thread, message: Message) -> None:
+        deliver(sender, receiver, last.pop() if last else message)
         last.append(message)
 
     patch.setattr(endpoint, "_deliver", again)
@@ -116,12 +116,11 @@ def refund_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def labels_are_not_asked(patch: pytest.MonkeyPatch) -> None:
-    for module in (capability, endpoint, space):
-        patch.setattr(module, "check_flow", lambda *_: None)
+    patch.setattr(KernelObject, "conflicts", lambda *_: False)
 
 
 def taking_a_pair_away_takes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Kernel, "separate", lambda *_: None)
+    patch.setattr(device, "_separate", lambda *_: None)
 
 
 def dead_space_keeps_its_capabilities(patch: pytest.MonkeyPatch) -> None:
@@ -166,8 +165,6 @@ def test_walk_finds(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_hypothesis_finds(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch)
-    only_find = settings(
-        KernelMachine.TestCase.settings, phases=[Phase.generate], report_multiple_bugs=False
-    )
+    only_find = settings(KernelMachine.TestCase.settings, phases=[Phase.generate], max_examples=200)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(KernelMachine, settings=only_find)

@@ -50,7 +50,7 @@ def kill(session: Session, words: list[str]) -> None:
         raise UserError(f"{info.name} was killed and does not run again; see 'log'")
     now = found[0]
     if now.state != "running":
-        print(f"{info.name} was killed and is {now.state}")
+        print(f"{info.name} was killed; its rule is not to restart it")
         return
     after = session.space(info.name)
     pids = f": pid {before.pid} is now {after.pid}" if before and after and after.pid else ""

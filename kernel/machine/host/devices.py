@@ -50,18 +50,18 @@ class HostDevice:
             raise
         self.fd = fd
 
-    def size(self) -> int:
-        """Bytes of a file or disk, 0 of a stream."""
-        if self.config.stream or not _holds_data(self.fd):
-            return 0
-        fd = self._open_again(os.O_RDONLY)  # whose offset is nobody else's
-        try:
-            return os.lseek(fd, 0, os.SEEK_END)
-        finally:
-            os.close(fd)
+    def hand_over(self, writable: bool) -> tuple[int, int]:
+        """A new descriptor for a driver, and the size in bytes of a file or disk, 0 of a stream."""
+        self.open()
+        fd = self._descriptor(writable)
+        if self.config.stream or not _holds_data(fd):
+            return fd, 0
+        size = os.lseek(fd, 0, os.SEEK_END)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd, size
 
-    def hand_over(self, writable: bool) -> int:
-        """A new descriptor for a driver; raises ``OSError``, also if it would allow more."""
+    def _descriptor(self, writable: bool) -> int:
+        """A new descriptor; raises ``OSError``, also if it would allow more than it should."""
         status = os.fstat(self.fd)
         mode = fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE
         wanted = os.O_RDWR if writable else os.O_RDONLY

@@ -39,18 +39,17 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 
 from kernel import effects as fx
 from kernel.abi import MAX_FRAME, Error, Fault
 from kernel.device import Device
-from kernel.effects import Effect, Kill, Resume, Start
-from kernel.frame import Mapping
+from kernel.effects import Effect, Resume
 from kernel.kernel import Kernel
 from kernel.machine.config import BootConfig, boot
 from kernel.machine.host import linux, memory
@@ -70,8 +69,6 @@ _CALLS = select.EPOLLIN | select.EPOLLET | select.EPOLLRDHUP
 """A thread has one call outstanding, so one event is one frame.  What one says out of turn may wait
 until it says more."""
 
-Event = Callable[[], list[Effect]]
-
 
 class Halt(Exception):
     """The machine ends; the text says why, and is empty where nothing is wrong."""
@@ -81,7 +78,7 @@ class Machine:
     """A booted system."""
 
     def __init__(self, config: BootConfig, channel: socket.socket, descriptors: list[int]) -> None:
-        self._command = _command(list(config.paths))
+        self._command = _command(config.paths)
         self._sandbox = Sandbox([*config.paths, *config.readable], config.memory, config.weak)
         self.kernel = kernel = Kernel(time.monotonic_ns, config.memory)
         self._epoll = select.epoll()
@@ -89,12 +86,12 @@ class Machine:
         self._channels: dict[Thread, socket.socket] = {}
         self._others: dict[int, Callable[[], None]] = {}  # what to do for another descriptor
         self._processes: dict[Process, None] = {}
-        self._posted: deque[Event] = deque()
+        self._posted: deque[Callable[[], list[Effect]]] = deque()
         self._timers: list[tuple[int, int, Callable[[], None]]] = []  # heap of (time, order, what)
         self._timer_count = 0
         self._clock = linux.timer()
         self._alarm = _NEVER  # when the clock rings; setting it anew for each call would take long
-        self._verifier = memory.Verifier(kernel, self._at, self._posted.append)
+        self._verifier = memory.Verifier(kernel, self.after, self.post)
         booted = boot(kernel, config)
         for device, entry in booted.devices.items():
             device.machine = HostDevice(entry, descriptors)
@@ -115,41 +112,33 @@ class Machine:
         gc.freeze()
         threads, posted, wait = self._threads, self._posted, self._epoll.poll
         syscall, next_deadline = self.kernel.syscall, self.kernel.next_deadline
-        read, write, ready = os.read, os.write, select.EPOLLIN
-        self._feed_posted()
+        read, ready, carry_out = os.read, select.EPOLLIN, self._carry_out
         while True:
+            while posted:
+                self._carry_out(posted.popleft()())
             due = next_deadline()
             if due is not None and due < self._alarm:
                 self._set_alarm(due)
             for fd, event in wait(None, _EVENTS):
-                if event == ready and fd in threads:  # the rest of this is what matters for speed
-                    thread = threads[fd]
+                thread = threads.get(fd)
+                if thread is not None and event == ready:  # here, speed matters
                     try:
                         effects = syscall(thread, decode(read(fd, _LIMIT)))
-                    except (Malformed, OSError) as error:
-                        effects = self._refuse(thread, error)
-                    for effect in effects:
-                        if type(effect) is Resume and effect.resource is None:
-                            try:
-                                write(effect.thread.machine, pack(effect.answer))
-                            except OSError as error:
-                                self._unsent(effect.thread, error)
-                        else:
-                            _ACTIONS[type(effect)](self, effect)
-                elif fd in threads:
-                    self._drain(threads[fd], fd)
+                    except Malformed as error:
+                        effects = self.kernel.malformed(thread, str(error))
+                    except OSError:
+                        continue  # there was nothing to read
+                    carry_out(effects)
+                elif thread is not None:
+                    self._drain(thread, fd)
                 elif fd in self._others:  # else closed by what came before
                     self._others[fd]()
-                if posted:
-                    self._feed_posted()
+                while posted:
+                    self._carry_out(posted.popleft()())
 
-    def _feed_posted(self) -> None:
-        while self._posted:
-            self._carry_out(self._posted.popleft()())
-
-    def _refuse(self, thread: Thread, error: Malformed | OSError) -> list[Effect]:
-        """What the thread sent is no system call, or there was nothing to read."""
-        return self.kernel.malformed(thread, str(error)) if isinstance(error, Malformed) else []
+    def post(self, event: Callable[..., list[Effect]], *arguments: Any) -> None:
+        """Have the kernel take an event, when the effects before it are carried out."""
+        self._posted.append(partial(event, *arguments))
 
     def _drain(self, thread: Thread, fd: int) -> None:
         """The other end of a channel is closed: carry out what is left in it."""
@@ -157,15 +146,15 @@ class Machine:
             try:
                 frame = os.read(fd, _LIMIT)
                 if not frame:
-                    self._hung_up(thread)
-                    return
+                    return self._hung_up(thread)
                 self._carry_out(self.kernel.syscall(thread, decode(frame)))
             except Malformed as error:
-                self._carry_out(self._refuse(thread, error))
+                self._carry_out(self.kernel.malformed(thread, str(error)))
             except ConnectionResetError:
                 pass  # it had not read all; so it is told once
             except BlockingIOError:
-                return  # an event of what had its descriptor's number before
+                return None  # an event of what had its descriptor's number before
+        return None
 
     def _hung_up(self, thread: Thread) -> None:
         if thread is self._operator:
@@ -175,22 +164,7 @@ class Machine:
 
     def _give_up(self, process: Process) -> None:
         """A process that has closed a channel is ending, for a reason that is yet to be seen."""
-        why = "closed its channel"
-        self._at(self.kernel.clock() + _ENDING, lambda: process.kill(why))
-
-    def _set_alarm(self, when: int) -> None:
-        self._alarm = when
-        linux.set_timer(self._clock, when)
-
-    def _elapse(self) -> None:
-        """The alarm: something may be due, if it was not done with before."""
-        now, self._alarm = time.monotonic_ns(), _NEVER
-        linux.set_timer(self._clock, _NEVER)
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2]()
-        self._carry_out(self.kernel.tick())
-        if self._timers:
-            self._set_alarm(self._timers[0][0])
+        self.after(_ENDING, partial(process.kill, "closed its channel"))
 
     def _speaks(self, process: Process, thread: Thread) -> None:
         """A new process's first system call is there, or its end."""
@@ -203,20 +177,17 @@ class Machine:
 
     def _ended(self, process: Process) -> None:
         """A process is no more."""
-        if not process.ended():  # an event of what had its descriptor's number before
+        if not process.has(os.WEXITED):  # an event of what had its descriptor's number before
             return
         space = process.space
         self._unwatch(process.pidfd)
-        self._unwatch(process.notices.fileno())
-        for thread in space.threads:
-            self._close_channel(thread)
+        self._cut_off(process)
         del self._processes[process]
-        fault, detail = process.reap()
-        space.machine = None
+        space.machine, end = None, process.reap()
         if space.alive:
-            self._posted.append(lambda: self.kernel.died(space, fault, detail))
+            self.post(self.kernel.died, space, *end)
         else:
-            self._posted.append(lambda: self._space_ended(space))
+            self.post(self._space_ended, space)
 
     def _space_ended(self, space: Space) -> list[Effect]:
         effects = self.kernel.ended(space)
@@ -227,23 +198,42 @@ class Machine:
     def _noticed(self, process: Process) -> None:
         """The process answers a notice."""
         try:
-            frame = process.notices.recv(64)
-            answer = msgpack.unpackb(frame) if frame else []
+            answer = msgpack.unpackb(process.notices.recv(64) or pack(()))
         except BlockingIOError:
             return
         except Exception:  # the decoder raises a dozen types
             answer = None
-        if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not int:
-            self._unwatch(process.notices.fileno())
-            if answer == []:
-                self._give_up(process)
-            else:
-                process.kill("sent something else than a mapping over its notice channel")
+        if type(answer) is list and [*map(type, answer)] == [int]:
+            process.notify_more()
+            self._verifier.let_go(process, answer[0])
             return
-        process.notify_more()
-        self._verifier.let_go(process, answer[0])
+        self._unwatch(process.notices.fileno())
+        if answer == []:
+            self._give_up(process)
+        else:
+            process.kill("sent something else than a mapping over its notice channel")
 
     # Waiting
+
+    def after(self, duration: int, action: Callable[[], None]) -> None:
+        """Have something done in ``duration`` nanoseconds."""
+        when = self.kernel.clock() + duration
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, action))
+        if when < self._alarm:
+            self._set_alarm(when)
+
+    def _set_alarm(self, when: int) -> None:
+        self._alarm = when
+        linux.set_timer(self._clock, when)
+
+    def _elapse(self) -> None:
+        """The alarm: something may be due, if it was not done with before."""
+        now, timers = time.monotonic_ns(), self._timers
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2]()
+        self._carry_out(self.kernel.tick())
+        self._set_alarm(timers[0][0] if timers else _NEVER)
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
         self._others[fd] = action
@@ -252,12 +242,6 @@ class Machine:
     def _unwatch(self, fd: int) -> None:
         if self._others.pop(fd, None) is not None:
             self._epoll.unregister(fd)
-
-    def _at(self, when: int, action: Callable[[], None]) -> None:
-        self._timer_count += 1
-        heapq.heappush(self._timers, (when, self._timer_count, action))
-        if when < self._alarm:
-            self._set_alarm(when)
 
     def _open_channel(self, thread: Thread, channel: socket.socket) -> None:
         thread.machine = fd = channel.fileno()
@@ -274,44 +258,46 @@ class Machine:
             self._epoll.unregister(fd)
             channel.close()
 
-    # The kernel's effects
+    def _cut_off(self, process: Process) -> None:
+        """Hear no more of a process that ends."""
+        self._unwatch(process.notices.fileno())
+        for thread in process.space.threads:
+            self._close_channel(thread)
+
+    # The kernel's effects, each carried out by the method of its name
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             _ACTIONS[type(effect)](self, effect)
 
     def _resume(self, effect: Resume) -> None:
+        thread = effect.thread
         try:
             if effect.resource is None:
-                os.write(effect.thread.machine, pack(effect.answer))
-            elif effect.thread in self._channels:
-                self._hand_over(effect, self._channels[effect.thread])
-        except OSError as error:
-            self._unsent(effect.thread, error)
-
-    def _unsent(self, thread: Thread, error: OSError) -> None:
-        """An answer could not be sent; of those that are gone, their end will tell."""
-        if isinstance(error, BlockingIOError):
+                os.write(thread.machine, pack(effect.answer))
+            elif thread in self._channels:
+                self._hand_over(effect, self._channels[thread])
+        except BlockingIOError:
             if thread is self._operator:
-                raise Halt("The tool does not read its answers.")
+                raise Halt("The tool does not read its answers.") from None
             thread.space.machine.kill("does not read its answers")
+        except OSError:
+            pass  # it is gone: its end will tell
 
     def _hand_over(self, effect: Resume, channel: socket.socket) -> None:
         """Answer ``map`` or ``device_map``; raises ``OSError`` if that cannot be sent."""
         resource, answer = effect.resource, effect.answer
+        assert resource is not None
         try:
             if isinstance(resource, Device):
-                resource.machine.open()
-                fd = resource.machine.hand_over(effect.writable)
-                resource.size = resource.machine.size()
+                fd, resource.size = resource.machine.hand_over(effect.writable)
                 answer = (answer[0], resource.size)
             else:
-                assert isinstance(resource, Mapping)
                 fd = memory.hand_over(resource.frame, effect.writable)
                 resource.machine = memory.Given(channel)
         except OSError:
-            if isinstance(resource, Mapping):
-                self._posted.append(partial(self.kernel.unmapped, resource))
+            if not isinstance(resource, Device):
+                self.post(self.kernel.unmapped, resource)
             channel.send(pack((int(Error.NO_DEVICE),)))
             return
         try:
@@ -319,7 +305,7 @@ class Machine:
         finally:
             os.close(fd)
 
-    def _start(self, effect: Start) -> None:
+    def _start(self, effect: fx.Start) -> None:
         thread, space = effect.thread, effect.thread.space
         process: Process | None = space.machine
         try:
@@ -339,7 +325,7 @@ class Machine:
             pass  # its end will tell
         except OSError as error:
             why = f"the host refused: {error.strerror}"
-            self._posted.append(lambda: self.kernel.died(space, Fault.NOT_STARTED, why))
+            self.post(self.kernel.died, space, Fault.NOT_STARTED, why)
 
     def _start_process(self, space: Space, thread: Thread) -> Process:
         space.machine = process = Process(space, self._sandbox, self._command)
@@ -351,7 +337,7 @@ class Machine:
         self._watch(thread.machine, partial(self._speaks, process, thread))
         return process
 
-    def _kill(self, effect: Kill) -> None:
+    def _kill(self, effect: fx.Kill) -> None:
         space = effect.space
         if space is self._root:
             self._reason = _reason(effect)
@@ -359,37 +345,36 @@ class Machine:
             raise Halt(_reason(effect))
         process: Process | None = space.machine
         if process is None:
-            self._posted.append(lambda: self._space_ended(space))
-            return
-        process.kill()
-        self._unwatch(process.notices.fileno())
-        for thread in space.threads:
-            self._close_channel(thread)
+            self.post(self._space_ended, space)
+        else:
+            process.kill()
+            self._cut_off(process)
 
-    def _end_thread(self, effect: fx.EndThread) -> None:
-        process: Process = effect.thread.space.machine
+    def _endthread(self, effect: fx.EndThread) -> None:
         if unread(self._channels[effect.thread]):  # it may hide a descriptor there
+            process: Process = effect.thread.space.machine
             process.kill("ended a thread that had not read its answers")
         self._close_channel(effect.thread)
 
     def _unmap(self, effect: fx.Unmap) -> None:
-        mapping = effect.mapping
-        if mapping.space is self._operator.space:  # the tool is trusted with what is its own
-            self._posted.append(lambda: self.kernel.unmapped(mapping))
+        if effect.mapping.space is self._operator.space:  # the tool is trusted with what it has
+            self.post(self.kernel.unmapped, effect.mapping)
         else:
-            self._verifier.unmap(mapping, effect.asked)
+            self._verifier.unmap(effect.mapping, effect.asked)
+
+    def _dropframe(self, effect: fx.DropFrame) -> None:
+        memory.drop(effect.frame)
 
     def _unmask(self, effect: fx.Unmask) -> None:
-        device, raised = effect.device, partial(self.kernel.interrupt, effect.device)
+        device, raised = effect.device.machine, partial(self.kernel.interrupt, effect.device)
         try:
-            device.machine.open()
-            fd: int = device.machine.fd
-            if fd not in self._others:
-                self._watch(fd, lambda: self._posted.append(raised))
-            self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
+            device.open()
+            if device.fd not in self._others:
+                self._watch(device.fd, partial(self.post, raised))
+            self._epoll.modify(device.fd, select.EPOLLIN | select.EPOLLONESHOT)
         except OSError:  # it cannot be waited for, as a file: there always is something to read
-            self._others.pop(device.machine.fd, None)
-            self._posted.append(raised)
+            self._others.pop(device.fd, None)
+            self.post(raised)
 
     def _schedule(self, effect: fx.Schedule) -> None:
         process: Process | None = effect.thread.space.machine
@@ -398,7 +383,7 @@ class Machine:
 
     def _inspect(self, effect: fx.Inspect) -> None:
         seen = {space.id: space.machine.seen() for space in effect.spaces if space.machine}
-        self._posted.append(lambda: self.kernel.inspected(effect.thread, seen))
+        self.post(self.kernel.inspected, effect.thread, seen)
 
     # The end
 
@@ -410,20 +395,10 @@ class Machine:
             process.reap()
 
 
-_ACTIONS: dict[type, Callable[[Machine, Any], None]] = {
-    fx.Resume: Machine._resume,
-    fx.Start: Machine._start,
-    fx.Kill: Machine._kill,
-    fx.EndThread: Machine._end_thread,
-    fx.Unmap: Machine._unmap,
-    fx.DropFrame: lambda _, effect: memory.drop(effect.frame),
-    fx.Unmask: Machine._unmask,
-    fx.Inspect: Machine._inspect,
-    fx.Schedule: Machine._schedule,
-}
+_ACTIONS = {kind: getattr(Machine, f"_{kind.__name__.lower()}") for kind in get_args(Effect)}
 
 
-def _reason(kill: Kill) -> str:
+def _reason(kill: fx.Kill) -> str:
     """Why the root task or the operator ended, as a sentence; empty if its work was done."""
     if kill.fault is Fault.EXIT and not kill.detail:
         return ""
@@ -431,10 +406,9 @@ def _reason(kill: Kill) -> str:
     return f"{kill.space.name} ended ({kill.fault.name.lower()}){detail}."
 
 
-def _command(paths: list[str]) -> list[str]:
+def _command(paths: Sequence[str]) -> list[str]:
     """What a process executes."""
-    for path in paths:
-        start = os.path.join(path, RUNTIME)
+    for start in (os.path.join(path, RUNTIME) for path in paths):
         if os.path.exists(start):
             return [interpreter(), "-I", "-S", "-B", "-X", "utf8", start, *paths]
     raise FileNotFoundError(f"{RUNTIME} is in none of the import paths {paths}")

@@ -8,7 +8,6 @@ import sys
 if __name__ == "__main__":
     sys.path += sys.argv[1:]
 
-import array
 import os
 import resource
 import signal
@@ -30,12 +29,9 @@ MAX_DESCRIPTORS = 250
 
 
 def _receive(channel: socket.socket) -> tuple[BootConfig, list[int]]:
-    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-    data, control, flags, _ = channel.recvmsg(MAX_CONFIG, room, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for _, kind, content in control:
-        if kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(content)
+    data, descriptors, flags, _ = socket.recv_fds(
+        channel, MAX_CONFIG, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+    )
     if not data:
         raise ValueError("the tool has gone")
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
@@ -44,7 +40,7 @@ def _receive(channel: socket.socket) -> tuple[BootConfig, list[int]]:
     for device in config.devices:
         if device.fd is not None and not 0 <= device.fd < len(descriptors):
             raise ValueError(f"no descriptor was sent for the device {device.name}")
-    return config, list(descriptors)
+    return config, descriptors
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kernel.abi import Fault
@@ -26,14 +27,13 @@ from kernel.machine.host.process import Process, unread
 if TYPE_CHECKING:
     import socket
 
-    from kernel.effects import Effect
-    from kernel.frame import Frame, Mapping
-    from kernel.kernel import Kernel
+    from kernel.kernel import Frame, Kernel, Mapping
 
 PATIENCE: Final = 2_000_000_000
 """Nanoseconds that a process has to let go of a mapping."""
 _LOOK_AGAIN: Final = 20_000_000
 _STOPPING: Final = 500_000
+After = Callable[[int, Callable[[], None]], None]
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -60,33 +60,26 @@ def drop(frame: Frame) -> None:
 class Given:
     """What the machine knows of a mapping."""
 
-    __slots__ = ("channel", "let_go")
-
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel  # over which the frame's descriptor was sent
         self.let_go = False  # its process says so
 
 
 class Verifier:
-    """Sees to it that mappings end; ``at`` calls back later, ``post`` reports to the kernel."""
+    """Sees to it that mappings end; ``after`` calls back later, ``post`` tells the kernel."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        at: Callable[[int, Callable[[], None]], None],
-        post: Callable[[Callable[[], list[Effect]]], None],
-    ) -> None:
+    def __init__(self, kernel: Kernel, after: After, post: Callable[..., None]) -> None:
         self._kernel = kernel
-        self._at = at
+        self._after = after
         self._post = post
 
     def unmap(self, mapping: Mapping, asked: bool) -> None:
         """End a mapping of a space that has a process."""
         process, given = mapping.space.machine, mapping.machine
         if given is None:  # its descriptor never left the kernel
-            self._post(lambda: self._kernel.unmapped(mapping))
+            self._post(self._kernel.unmapped, mapping)
             return
-        self._at(self._kernel.clock() + PATIENCE, lambda: self._disobeyed(mapping))
+        self._after(PATIENCE, partial(self._disobeyed, mapping))
         if asked:
             given.let_go = True
             self._look(process)
@@ -104,7 +97,7 @@ class Verifier:
         space = mapping.space
         if mapping.id in space.mappings and space.alive:
             detail = "kept a mapping that was revoked"
-            self._post(lambda: self._kernel.died(space, Fault.DISOBEYED, detail))
+            self._post(self._kernel.died, space, Fault.DISOBEYED, detail)
 
     def _look(self, process: Process) -> None:
         """Stop the process, and go on when it has."""
@@ -114,14 +107,15 @@ class Verifier:
 
     def _verify(self, process: Process) -> None:
         if process.killed:
-            return
+            return None
         for _ in range(20):
-            if process.stopped():
-                break
+            if process.has(os.WSTOPPED):
+                return self._prove(process)
             os.sched_yield()
-        else:
-            self._at(self._kernel.clock() + _STOPPING, lambda: self._verify(process))
-            return
+        return self._after(_STOPPING, partial(self._verify, process))
+
+    def _prove(self, process: Process) -> None:
+        """Look at a process that has stopped."""
         left: dict[Frame, list[Mapping]] = {}
         for mapping in process.space.mappings.values():
             if mapping.removing and mapping.machine is not None:
@@ -132,12 +126,12 @@ class Verifier:
                 continue  # what it still holds may be that one's
             if self._gone(process, frame, mappings):
                 for mapping in mappings:
-                    self._post(lambda gone=mapping: self._kernel.unmapped(gone))  # type: ignore[misc]
+                    self._post(self._kernel.unmapped, mapping)
             else:
                 again = True
         process.resume()
         if again:
-            self._at(self._kernel.clock() + _LOOK_AGAIN, lambda: self._look(process))
+            self._after(_LOOK_AGAIN, partial(self._look, process))
 
     @staticmethod
     def _gone(process: Process, frame: Frame, mappings: list[Mapping]) -> bool:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from kernel.abi import Fault
 from kernel.machine.host import linux
+from kernel.machine.host.sandbox import Sandbox, Step, executable
 from kernel.wire import pack
 
 if TYPE_CHECKING:
-    from kernel.machine.host.sandbox import Sandbox, Step
     from kernel.space import Space
 
 NOT_ENTERED: Final = 64
@@ -32,7 +32,6 @@ ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # a message's buffer is not mapped anew each time
     "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
 }
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:
@@ -44,8 +43,7 @@ def channel_pair() -> tuple[socket.socket, socket.socket]:
 
 def unread(channel: socket.socket) -> bool:
     """Whether the peer has yet to read something that was sent to it."""
-    answer = fcntl.ioctl(channel, termios.TIOCOUTQ, b"\0" * 4)
-    return answer != b"\0" * 4
+    return fcntl.ioctl(channel, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4
 
 
 class Process:
@@ -59,21 +57,15 @@ class Process:
         self.why = ""  # it was killed for, if not by the state machine
         self.suspended = False
         self.looked_at = False  # it is stopped while its mappings are verified
+        self._waiting: deque[bytes] = deque()  # notices for which there was no room
         self.channel, theirs = channel_pair()
         self.notices, notices = channel_pair()
-        self._waiting: deque[bytes] = deque()  # notices for which there was no room
-        self._steps = sandbox.enter(space, theirs.fileno(), notices.fileno())
-        try:
+        with theirs, notices:
+            fds = theirs.fileno(), notices.fileno()
+            self._steps = sandbox.enter(executable(space), space.account.limit, *fds)
             self.pid, self.pidfd = linux.clone(sandbox.flags)
             if not self.pid:
                 _become(self._steps, command)
-        except OSError:
-            self.channel.close()
-            self.notices.close()
-            raise
-        finally:
-            theirs.close()
-            notices.close()
 
     def notify(self, *notice: object) -> None:
         """Send a notice, now or when there is room for it."""
@@ -100,16 +92,15 @@ class Process:
         self.looked_at = True
         self.signal(signal.SIGSTOP)
 
-    def stopped(self) -> bool:
-        """Whether all its threads have stopped."""
-        options = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PIDFD, self.pidfd, options) is not None
-
     def resume(self) -> None:
         """Let it go on, unless all its threads are suspended."""
         self.looked_at = False
         if not self.suspended:
             self.signal(signal.SIGCONT)
+
+    def has(self, event: int) -> bool:
+        """Whether it, all its threads, has stopped (``WSTOPPED``) or ended (``WEXITED``)."""
+        return os.waitid(os.P_PIDFD, self.pidfd, event | os.WNOHANG | os.WNOWAIT) is not None
 
     def schedule(self) -> None:
         """Apply its threads' suspension and the highest of their priorities."""
@@ -120,24 +111,16 @@ class Process:
         elif not self.looked_at:
             self.signal(signal.SIGCONT)
         nice = niceness(max(thread.priority for thread in threads))
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            try:
+        with suppress(OSError):  # only the host's root may raise a priority again
+            for task in os.listdir(f"/proc/{self.pid}/task"):
                 os.setpriority(os.PRIO_PROCESS, int(task), nice)
-            except OSError:  # only the host's root may raise a priority again
-                break
 
     def seen(self) -> tuple[int, int, int]:
         """Process id, CPU time in ns of all its threads, resident bytes."""
-        try:
+        with suppress(OSError, IndexError), open(f"/proc/{self.pid}/statm") as file:
             cpu = time.clock_gettime_ns((~self.pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK
-            with open(f"/proc/{self.pid}/statm") as file:
-                return self.pid, cpu, int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return self.pid, 0, 0
-
-    def ended(self) -> bool:
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PIDFD, self.pidfd, options) is not None
+            return self.pid, cpu, int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return self.pid, 0, 0
 
     def reap(self) -> tuple[Fault, str]:
         """It has ended: let go of it, and say how it ended."""
@@ -149,10 +132,10 @@ class Process:
         status = ended.si_status
         fault = Fault.CRASHED if self.heard else Fault.NOT_STARTED
         if ended.si_code == os.CLD_EXITED:
-            step = status - NOT_ENTERED
-            if not self.heard and 0 <= step <= len(self._steps):
-                names = [*(name for name, _ in self._steps), "execution"]
-                return fault, f"could not enter the sandbox: {names[step]} failed"
+            steps = [*(name for name, _ in self._steps), "execution"]
+            if not self.heard and 0 <= status - NOT_ENTERED < len(steps):
+                step = steps[status - NOT_ENTERED]
+                return fault, f"could not enter the sandbox: {step} failed"
             return fault, f"exited with status {status}"
         if self.why and status == signal.SIGKILL:
             return fault, self.why

@@ -1,29 +1,22 @@
 """The sandbox around every process, layer by layer.
 
 All layers are in place before the interpreter is executed, so nothing rests on the good will of
-what runs inside.  ``layers`` tries each on this host; a machine refuses to start without them
-unless it is told to go on with the rest.
+what runs inside.  A child enters by one step after the other, each with a name; a layer is a step
+that this host may lack, which is found out by having a child try.  A machine refuses to start
+without them unless it is told to go on with the rest.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import resource
 import select
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from resource import (
-    RLIM_INFINITY,
-    RLIMIT_AS,
-    RLIMIT_CORE,
-    RLIMIT_DATA,
-    RLIMIT_MEMLOCK,
-    RLIMIT_NOFILE,
-    RLIMIT_NPROC,
-    getrlimit,
-    setrlimit,
-)
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel.abi import SpaceFlag
@@ -45,17 +38,24 @@ COMPILER_BYTES: Final = 2 << 30
 ADDRESS_BYTES: Final = 4 << 30
 """Address space beside data and frames: libraries, stacks, the C library's reservations."""
 
-NAMESPACES: Final = (
-    ("user namespace", linux.NEWUSER, "a process keeps the user's rights"),
-    ("pid namespace", linux.NEWPID, "processes see and signal each other"),
-    ("mount namespace", linux.NEWNS, "processes share the host's mounts"),
-    ("network namespace", linux.NEWNET, "processes reach the host's network"),
-    ("ipc namespace", linux.NEWIPC, "processes share System V memory"),
-    ("uts namespace", linux.NEWUTS, "processes share the host's name"),
-    ("cgroup namespace", linux.NEWCGROUP, "processes see the host's control groups"),
-)
+LAYERS: Final = {
+    "user namespace": "a process keeps the user's rights",
+    "pid namespace": "processes see and signal each other",
+    "mount namespace": "processes share the host's mounts",
+    "network namespace": "processes reach the host's network",
+    "ipc namespace": "processes share System V memory",
+    "uts namespace": "processes share the host's name",
+    "cgroup namespace": "processes see the host's control groups",
+    "thread limit": "a process can use up the host's threads",
+    "Landlock": "a process can read the user's files",
+    "seccomp": "a process can use all of the host kernel",
+}
+"""Each layer, and what is wrong without it."""
 LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 FILES: Final = ("/etc/ld.so.cache", "/dev/null", "/dev/urandom")
+
+Step = tuple[str, Callable[[], object]]
+"""One step into the sandbox: its name, and how to take it; raises ``OSError``."""
 
 
 class Layer(NamedTuple):
@@ -63,7 +63,21 @@ class Layer(NamedTuple):
 
     name: str
     present: bool
-    why: str  # which version of it, or what is wrong without it
+    why: str  # it is missed, if it is
+
+
+class Missing(Exception):
+    """The host lacks a layer; the text says which and what to do."""
+
+
+def layers() -> list[Layer]:
+    """Every layer and whether this host has it; takes a few milliseconds."""
+    lacking = Sandbox([], 0, weak=True).lacking
+    return [Layer(name, name not in lacking, lacking.get(name, "")) for name in LAYERS]
+
+
+def executable(space: Space) -> bool:
+    return bool(space.flags & SpaceFlag.EXECUTABLE)
 
 
 def interpreter() -> str:
@@ -71,178 +85,76 @@ def interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def _installation() -> list[str]:
-    library = os.path.dirname(os.__file__)
-    return [interpreter(), library, os.path.dirname(library), *LIBRARIES, *FILES]
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    os.write(fd, text.encode())
-    os.close(fd)
-
-
-def _map_ids(user: int, group: int) -> None:
-    """Be ``INNER_ID`` inside the new user namespace and nobody else."""
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{INNER_ID} {user} 1")
-    _write("/proc/self/gid_map", f"{INNER_ID} {group} 1")
-
-
-def _try(flags: int, body: Callable[[], None]) -> None:
-    """Run ``body`` in a child with these namespaces; raise ``OSError`` if anything fails."""
-    pid, pidfd = linux.clone(flags)
-    if not pid:
-        try:
-            body()
-            os._exit(0)
-        except OSError as error:
-            os._exit(error.errno or 1)
-        finally:
-            os._exit(1)
-    os.close(pidfd)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        code = os.waitstatus_to_exitcode(status)
-        raise OSError(code, os.strerror(code))
-
-
-def _namespaces() -> list[Layer]:
-    flags = sum(flag for _, flag, _ in NAMESPACES)
-    body = partial(_map_ids, os.getuid(), os.getgid())
-    found = []
-    try:
-        _try(flags, body)
-        return [Layer(name, True, "") for name, _, _ in NAMESPACES]
-    except OSError:
-        for name, flag, why in NAMESPACES:
-            try:
-                _try(flag | linux.NEWUSER, body)
-                found.append(Layer(name, True, ""))
-            except OSError as error:
-                found.append(Layer(name, False, f"{why}: {error.strerror}"))
-    return found
-
-
-def _threads_counted_by_namespace() -> bool:
-    """Whether ``pid_max`` belongs to a pid namespace; before Linux 6.14 it is the whole host's."""
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int("".join(c for c in minor if c.isdigit()) or 0)) >= (6, 14)
-
-
-def _limit_threads() -> None:
-    """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead."""
-    assert _threads_counted_by_namespace()
-    _write("/proc/sys/kernel/pid_max", str(PID_MAX))
-
-
-def _probe_threads() -> str:
-    if os.getuid() == 0:
-        if not _threads_counted_by_namespace():
-            raise OSError(0, "root's threads are counted from Linux 6.14 on, run as a user")
-        _try(linux.NEWUSER | linux.NEWPID, _limit_threads)
-    return ""
-
-
-def _probe_seccomp() -> str:
-    from kernel.machine.host import seccomp  # loads libseccomp
-
-    return f"{len(seccomp.ALWAYS) + len(seccomp.IMPORTING)} groups of calls allowed"
-
-
-PROBES: Final[tuple[tuple[str, str, Callable[[], str]], ...]] = (
-    ("thread limit", "a process can use up the host's threads", _probe_threads),
-    ("Landlock", "a process can read the user's files", lambda: f"version {linux.landlock_abi()}"),
-    ("seccomp", "a process can use all of the host kernel", _probe_seccomp),
-)
-
-
-def layers() -> list[Layer]:
-    """Every layer and whether this host has it; takes a few milliseconds."""
-    found = _namespaces()
-    for name, without, probe in PROBES:
-        try:
-            found.append(Layer(name, True, probe()))
-        except (ImportError, OSError, RuntimeError) as error:
-            found.append(Layer(name, False, f"{without}: {getattr(error, 'strerror', error)}"))
-    return found
-
-
-Step = tuple[str, Callable[[], object]]
-"""One step into the sandbox: its name, and how to take it; raises ``OSError``."""
-
-
-class Missing(Exception):
-    """The host lacks a layer; the text says which and what to do."""
-
-
 class Sandbox:
     """The layers, prepared once, so that a child has only to step in."""
 
     def __init__(self, readable: list[str], memory: int, weak: bool) -> None:
-        found = layers()
-        lacking = [f"{layer.name} ({layer.why})" for layer in found if not layer.present]
-        if lacking and not weak:
-            raise Missing(
-                f"This host lacks {'; '.join(lacking)}: have it enabled, see `cloister doctor`, "
-                "or pass --allow-weak-isolation."
-            )
-        have = {layer.name for layer in found if layer.present}
-        self.flags = sum(flag for name, flag, _ in NAMESPACES if name in have)
-        self._has = have
-        self._is_root = os.getuid() == 0
+        library = os.path.dirname(os.__file__)
+        readable = [interpreter(), library, os.path.dirname(library), *LIBRARIES, *FILES, *readable]
+        self.flags = sum(linux.NAMESPACES.values())
         self._memory = memory
         self._ids = (os.getuid(), os.getgid())
-        self._ruleset = (
-            linux.landlock_ruleset([*_installation(), *readable]) if "Landlock" in have else -1
-        )
         self._parent = os.pidfd_open(os.getpid())
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._filters: dict[tuple[bool, bool], bytes] = {}
         self._debug = "CLOISTER_DEBUG_STDERR" in os.environ
+        try:
+            self._ruleset = linux.landlock_ruleset(readable)
+        except OSError:
+            self._ruleset = -1  # nobody can step into this one, so it will be found missing
+        self.lacking: dict[str, str] = {}
+        self.lacking = self._find_lacking()
+        if self.lacking and not weak:
+            lacking = "; ".join(f"{name} ({why})" for name, why in self.lacking.items())
+            raise Missing(
+                f"This host lacks {lacking}: have it enabled, see `cloister doctor`, "
+                "or pass --allow-weak-isolation."
+            )
+
+    def _find_lacking(self) -> dict[str, str]:
+        """Have a child try all layers; each that this host lacks, and why it is missed."""
+        steps = [step for step in self.enter(False, 0, -1, -1) if step[0] in LAYERS]
+        try:
+            return _try(self.flags, steps)
+        except OSError:
+            lacking = {}  # namespaces, to begin with
+        for name, flag in linux.NAMESPACES.items():
+            try:
+                _try(flag | linux.NAMESPACES["user namespace"], [])
+            except OSError as error:
+                self.flags &= ~flag
+                lacking[name] = f"{LAYERS[name]}: {error.strerror}"
+        return _try(self.flags, [step for step in steps if step[0] not in lacking]) | lacking
 
     def filter(self, executable: bool, importing: bool) -> bytes:
-        """A seccomp filter, see ``seccomp.program``; empty if the host has none."""
-        if "seccomp" not in self._has:
-            return b""
-        key = (executable, importing)
-        if key not in self._filters:
-            from kernel.machine.host import seccomp
+        """A system-call filter, see ``seccomp.program``; empty if the host has none."""
+        try:
+            from kernel.machine.host import seccomp  # loads libseccomp
 
-            self._filters[key] = seccomp.program(executable, importing)
-        return self._filters[key]
+            return b"" if "seccomp" in self.lacking else seccomp.program(executable, importing)
+        except (ImportError, OSError, RuntimeError):
+            return b""
 
     def birth(self, space: Space) -> tuple[bytes, int]:
         """What a process of this space is told beside its program: second filter and flags."""
-        return self.filter(_executable(space), importing=False), int(space.flags)
+        return self.filter(executable(space), importing=False), int(space.flags)
 
-    def enter(self, space: Space, channel: int, notices: int) -> list[Step]:
+    def enter(self, executable: bool, quota: int, channel: int, notices: int) -> list[Step]:
         """The steps by which a child that was just cloned enters, in their order."""
-        program = self.filter(_executable(space), importing=True)
-        data = space.account.limit + INTERPRETER_BYTES
-        data += COMPILER_BYTES if _executable(space) else 0
-        limits = (
-            (RLIMIT_DATA, data),
-            (RLIMIT_AS, data + self._memory + ADDRESS_BYTES),
-            (RLIMIT_NOFILE, MAX_DESCRIPTORS),
-            (RLIMIT_NPROC, MAX_THREADS),
-            (RLIMIT_CORE, 0),
-            (RLIMIT_MEMLOCK, 0),
+        program = self.filter(executable, importing=True)
+        steps: tuple[Step, ...] = (
+            ("session", os.setsid),
+            ("end with the kernel", self._die_with_kernel),
+            ("user namespace", partial(_map_ids, *self._ids)),
+            ("thread limit", self._limit_threads),
+            ("mount namespace", linux.make_mounts_private),
+            ("descriptors", partial(self._arrange, channel, notices)),
+            ("limits", partial(self._limit, executable, quota)),
+            ("no new privileges", linux.set_no_new_privileges),
+            ("Landlock", partial(linux.landlock_restrict, self._ruleset)),
+            ("other descriptors", partial(linux.close_from, 5)),
+            ("seccomp", partial(linux.install_filter, program)),
         )
-        steps = (
-            ("", "session", os.setsid),
-            ("", "end with the kernel", self._die_with_kernel),
-            ("user namespace", "user and group", partial(_map_ids, *self._ids)),
-            ("thread limit", "thread limit", _limit_threads if self._is_root else _nothing),
-            ("mount namespace", "mounts", linux.make_mounts_private),
-            ("", "descriptors", partial(self._arrange, channel, notices)),
-            ("", "limits", partial(_limit, limits)),
-            ("", "no new privileges", linux.set_no_new_privileges),
-            ("Landlock", "Landlock", partial(linux.landlock_restrict, self._ruleset)),
-            ("", "descriptors", partial(linux.close_from, 5)),
-            ("seccomp", "seccomp", partial(linux.install_filter, program)),
-        )
-        return [(name, take) for layer, name, take in steps if not layer or layer in self._has]
+        return [step for step in steps if step[0] not in self.lacking]
 
     def _die_with_kernel(self) -> None:
         linux.die_with_parent(signal.SIGKILL)
@@ -256,17 +168,64 @@ class Sandbox:
         if not self._debug:
             os.dup2(self._null, 2)
 
+    def _limit_threads(self) -> None:
+        """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead.
 
-def _executable(space: Space) -> bool:
-    return bool(space.flags & SpaceFlag.EXECUTABLE)
+        Before Linux 6.14, ``pid_max`` is not the namespace's but the whole host's.
+        """
+        if self._ids[0] == 0:
+            version = [int(number) for number in re.findall(r"\d+", os.uname().release)[:2]]
+            if version < [6, 14] or os.getpid() != 1:
+                raise OSError(errno.ENOSYS, "root's threads are counted from Linux 6.14 on")
+            _write("/proc/sys/kernel/pid_max", str(PID_MAX))
+
+    def _limit(self, executable: bool, quota: int) -> None:
+        data = quota + INTERPRETER_BYTES + (COMPILER_BYTES if executable else 0)
+        for kind, value in (
+            (resource.RLIMIT_DATA, data),
+            (resource.RLIMIT_AS, data + self._memory + ADDRESS_BYTES),
+            (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS),
+            (resource.RLIMIT_NPROC, MAX_THREADS),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_MEMLOCK, 0),
+        ):
+            most = resource.getrlimit(kind)[1]
+            value = value if most == resource.RLIM_INFINITY else min(value, most)
+            resource.setrlimit(kind, (value, value))
 
 
-def _nothing() -> None:
-    """``RLIMIT_NPROC`` does it."""
+def _try(flags: int, steps: list[Step]) -> dict[str, str]:
+    """Which layers a child with these namespaces cannot enter; raises ``OSError`` if it is none."""
+    reader, writer = os.pipe()
+    pid, pidfd = linux.clone(flags)
+    if not pid:
+        try:
+            linux.set_no_new_privileges()
+            for name, take in steps:
+                try:
+                    take()
+                except OSError as error:
+                    os.write(writer, f"{name}={LAYERS[name]}: {error.strerror}\n".encode())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    os.close(pidfd)
+    with open(reader) as failures:
+        lacking = dict(line.rstrip().split("=", 1) for line in failures)
+    if os.waitpid(pid, 0)[1]:
+        raise ChildProcessError(None, "the sandbox could not be tried")
+    return lacking
 
 
-def _limit(limits: tuple[tuple[int, int], ...]) -> None:
-    for kind, value in limits:
-        most = getrlimit(kind)[1]
-        value = value if most == RLIM_INFINITY else min(value, most)
-        setrlimit(kind, (value, value))
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def _map_ids(user: int, group: int) -> None:
+    """Be ``INNER_ID`` inside the new user namespace and nobody else."""
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{INNER_ID} {user} 1")
+    _write("/proc/self/gid_map", f"{INNER_ID} {group} 1")

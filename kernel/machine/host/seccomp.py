@@ -13,6 +13,7 @@ import ctypes.util
 import errno
 import importlib
 import os
+from functools import cache
 from typing import Any, Final
 
 _LIBRARIES: Final = {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}
@@ -88,6 +89,7 @@ def _bits_clear(argument: int, mask: int) -> Any:
     return bpf.Arg(argument, bpf.MASKED_EQ, mask, 0)
 
 
+@cache
 def program(executable: bool, importing: bool) -> bytes:
     """The BPF program: of the first filter if ``importing``, else of the second.
 
