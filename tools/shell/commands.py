@@ -31,6 +31,8 @@ _CAPS = """\
 rights: r read, w write, s send, v receive, c control, g grant
 A badge tells a server who calls: 'console for linux' is linux's capability to the offer
 'console'."""
+_TRACE = "Calls of 'debug' are left out: that is how the shell looks."
+_VM = ", ".join(guests.ACTIONS)
 _BACK = """\
 Going back is running again from the start, with the same seed and the same requests at the same
 steps; that it is the same run is checked on the kernel's trace. 'run' and 'step' then repeat what
@@ -66,11 +68,11 @@ COMMANDS: dict[str, Command] = {
     "caps": Command("PROCESS", "the capabilities that a process holds", look.caps, _CAPS),
     "spaces": Command("", "address spaces and their quotas", look.spaces),
     "endpoints": Command("", "endpoints, who serves them and who waits", look.endpoints),
-    "trace": Command("[N]", "the kernel's last N events, the shell's looking left out", look.trace),
+    "trace": Command("[N]", "the kernel's last N events", look.trace, _TRACE),
     "kill": Command("PROCESS", "end a process and see it restarted", control.kill),
     "start": Command("PROCESS", "start a process", control.start),
     "stop": Command("PROCESS", "end a process and leave it stopped", control.stop),
-    "vm": Command("|".join(guests.ACTIONS), "virtual machines", guests.vm, guests.HELP),
+    "vm": Command("ACTION [NAME]", f"virtual machines: {_VM}", guests.vm, guests.HELP),
     "log": Command("[N|verify]", "the audit log, or whether it is whole", control.log),
     "tcb": Command("[PROCESS]", "the code that a process has to trust", control.tcb),
     "where": Command("", "how far the run is, and who can run", simulation.where, simulator=True),

@@ -21,15 +21,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
 from kernel import debug
 from kernel.abi import CALLS, DebugOp, ThreadState
-from kernel.kernel import Kernel
 from kernel.machine.sim import SimMachine
-from kernel.thread import Thread
 from kernel.trace import RING
 from kernel.wire import pack
 from servers.runtime.sim import operator_channel
@@ -37,11 +35,18 @@ from tools.errors import UserError
 from tools.shell.shield import Shield
 from tools.system import SimSystem, System
 
+if TYPE_CHECKING:
+    from kernel.kernel import Kernel
+    from kernel.thread import Thread
+
 MARK: Final = 256
 """Moves between two digests of the trace."""
+_DIFFERS: Final = (
+    "the run did not repeat itself; what a guest does is not among what the simulator repeats"
+)
 _CREATE: Final = next(spec.number for spec in CALLS if spec.name == "space_create")
 
-Stop = Callable[[Thread, list[Any]], bool]
+Stop = Callable[["Thread", list[Any]], bool]
 """Whether to stop the run at a thread's system call."""
 
 
@@ -113,7 +118,7 @@ class Run:
         self._digest = blake2b(self._digest + msgpack.packb(events)).digest()
         marks, index = self._history.marks, self.moves // MARK - 1
         if index < len(marks) and marks[index] != self._digest:
-            raise UserError("the run did not repeat itself: something outside took part in it")
+            raise UserError(_DIFFERS)
         if index == len(marks):
             marks.append(self._digest)
 
@@ -123,7 +128,7 @@ class Timeline:
 
     def __init__(self, make: Callable[[], SimMachine], shield: Shield) -> None:
         self._make = make
-        self._shield = shield
+        self._move = shield.guard(Run.move)
         self.history = History()
         self.run = Run(make(), self.history)
 
@@ -158,10 +163,8 @@ class Timeline:
     # Moving
 
     def move(self) -> bool:
-        """One move, and then an interruption if there was one."""
-        moved = self.run.move()
-        self._shield.check()
-        return moved
+        """One move, and then an interruption if there was one; False if nobody can ever move."""
+        return self._move(self.run)
 
     def forward(self, steps: int | None) -> tuple[int, str]:
         """Go so many steps, or without end; how many were made, and why no more."""
@@ -180,14 +183,13 @@ class Timeline:
         target = max(0, self.machine.steps - steps)
         now = Run(self._make(), self.history)
         while now.machine.steps < target:
-            if not now.move():
-                raise UserError("the run did not repeat itself: it ended earlier")
-            self._shield.check()
+            if not self._move(now):
+                raise UserError(_DIFFERS)
         old, new = before.machine.kernel.trace, now.machine.kernel.trace
         first = max(1, old.sequence - RING + 1)
         events = new.since(first, RING)
         if events != old.since(first, RING)[: len(events)]:
-            raise UserError("the run did not repeat itself: something outside took part in it")
+            raise UserError(_DIFFERS)
         now.stop = before.stop
         self.run = now
         before.machine.close()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernel.abi import CALLS
-from kernel.thread import Thread
 from tools.errors import UserError
 from tools.render import table
 from tools.shell.session import Session
 from tools.shell.words import number
 from tools.trace.names import Names
 from tools.trace.words import COLUMNS, row
+
+if TYPE_CHECKING:
+    from kernel.thread import Thread
 
 
 def where(session: Session, _words: list[str]) -> None:

@@ -1,0 +1,81 @@
+"""The benchmarks measure; how fast is not for a test to say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import cli
+from tools.bench import boot, cpu, ipc
+from tools.errors import UserError
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the host machine needs Linux")
+def test_ipc(capsys: Captured) -> None:
+    assert cli.main(["bench", "ipc", "--json", "--calls", "5", "--runs", "2"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert list(numbers) == list(ipc.Result._fields)
+    assert all(number > 0 for number in numbers.values())
+
+
+def test_cpu(capsys: Captured) -> None:
+    assert cli.main(["bench", "cpu", "--json", "--iterations", "1000", "--runs", "1"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert list(numbers) == list(cpu.LOOPS)
+    assert all(number > 0 for number in numbers.values())
+    assert cli.main(["bench", "cpu", "--iterations", "1000", "--runs", "1"]) == 0
+    assert "MIPS" in capsys.readouterr().out
+
+
+def test_boot_takes_the_time_until_the_line() -> None:
+    program = "import time; print('early', flush=True); time.sleep(0.2); print('the line')"
+    took = boot.until_line([sys.executable, "-c", program], b"the line", 20)
+    assert took >= 0.2
+
+
+def test_a_boot_that_does_not_get_there_says_what_it_said() -> None:
+    command = [sys.executable, "-c", "print('no kernel')"]
+    with pytest.raises(UserError, match=r"did not get to 'the line'.*it said 'no kernel'"):
+        boot.until_line(command, b"the line", 20)
+
+
+def test_boot_in_turns(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    times = {"cloister": iter([3.0, 1.0, 2.0]), boot.QEMU: iter([1.0, 1.0, 4.0])}
+    monkeypatch.setattr(boot, "_image", lambda: (Path("k"), Path("i")))
+    monkeypatch.setattr(boot.shutil, "which", lambda _name: "/usr/bin/qemu")
+    monkeypatch.setattr(
+        boot,
+        "until_line",
+        lambda command: next(times[boot.QEMU if command[0] == boot.QEMU else "cloister"]),
+    )
+    assert cli.main(["bench", "boot", "--json"]) == 0
+    expected = {"cloister_s": 2.0, "qemu_tcg_s": 1.0, "ratio": 2.0}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_boot_without_qemu(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(boot, "_image", lambda: (Path("k"), Path("i")))
+    monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(boot, "until_line", lambda _command: 1.5)
+    assert cli.main(["bench", "boot", "--json"]) == 0
+    expected = {"cloister_s": 1.5, "qemu_tcg_s": None, "ratio": None}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_boot_says_how_to_get_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("CLOISTER_CACHE", str(tmp_path))
+    assert cli.main(["bench", "boot"]) == 1
+    assert "cloister images fetch linux" in capsys.readouterr().err
+
+
+def test_nothing_is_measured_less_than_once(capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["bench", "ipc", "--runs", "0"])
+    assert "at least 1" in capsys.readouterr().err
