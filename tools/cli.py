@@ -79,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's flush succeeds
         return 1
+    except ConnectionError as error:
+        print(f"cloister: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

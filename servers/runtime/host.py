@@ -203,7 +203,13 @@ def _leave() -> NoReturn:
 class HostChannel:
     """One thread's socket to the kernel."""
 
-    def __init__(self, connection: socket.socket, process: HostProcess) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        process: HostProcess,
+        leave: Callable[[], NoReturn] = _leave,
+    ) -> None:
+        self._leave = leave
         self._process = process
         self._connection = connection
         self._fd = connection.fileno()
@@ -212,7 +218,7 @@ class HostChannel:
         _write(self._fd, _pack(request))  # the socket's own methods take longer
         answer = _read(self._fd, MAX_FRAME)
         if not answer:
-            _leave()
+            self._leave()
         found: list[Any] = _unpack(answer)
         return found
 
@@ -220,7 +226,7 @@ class HostChannel:
         _write(self._fd, _pack(request))
         answer, fds, _, _ = socket.recv_fds(self._connection, MAX_FRAME, 1)
         if not answer:
-            _leave()
+            self._leave()
         return _unpack(answer), fds[0] if fds else None
 
     def memory(self, resource: Resource, mapping: int, size: int, writable: bool) -> Memory:
@@ -239,8 +245,15 @@ class HostChannel:
 
 
 def operator_channel(connection: socket.socket) -> Channel:
-    """The operator's channel of a host machine, for the tools."""
-    return HostChannel(connection, HostProcess())
+    """The operator's channel of a host machine, for the tools.
+
+    Its calls raise ``ConnectionError`` once the kernel is gone.
+    """
+
+    def gone() -> NoReturn:
+        raise ConnectionError("the system ended: its kernel is gone")
+
+    return HostChannel(connection, HostProcess(), gone)
 
 
 def _tighten(program: bytes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernel.abi import CALLS, TraceEvent
 from tools import cli
-from tools.trace.words import row, slices
+from tools.trace.words import row, rows_in_words, slices
 
 CALL = next(spec.number for spec in CALLS if spec.name == "call")
 EVENTS = [
@@ -23,6 +23,13 @@ def test_rows_are_in_words() -> None:
     assert row(EVENTS[0], NAMES) == [1, "0.000001", "call", "client", "call(3, ...)"]
     assert row(EVENTS[1], NAMES)[4] == "to server, label 4"
     assert row(EVENTS[2], NAMES)[4] == "server_died"
+
+
+def test_rows_are_lines() -> None:
+    assert rows_in_words(EVENTS[2:], NAMES) == [
+        "3  0.000003  return  client  server_died",
+        "4  0.000004  return  server  ok",
+    ]
 
 
 def test_a_call_is_a_slice_and_an_answer_without_its_call_is_left_out() -> None:

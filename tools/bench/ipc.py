@@ -41,12 +41,12 @@ class Result(NamedTuple):
     """Medians of the rounds, in microseconds for a message and its answer."""
 
     raw_socketpair_us: float
+    system_call_us: float
+    """The system call alone, between two user-mode processes."""
     mediated_call_us: float
-    """The system call, between two user-mode processes."""
-    typed_call_us: float
-    """A method of an interface."""
+    """A method of an interface, as programs make their calls."""
     ratio: float
-    """The system call to the raw socketpair: the median over the rounds."""
+    """The mediated call to the raw socketpair: the median over the rounds."""
 
 
 def _process(name: str, program: str, offer: str, holds: list[str]) -> ProcessEntry:
@@ -134,15 +134,15 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
     """Measure both, in interleaved rounds."""
     allowed = os.sched_getaffinity(0)
     core = _quietest(allowed)
-    raw, mediated, typed = [], [], []
+    raw, bare, mediated = [], [], []
     peer = Peer(core)
     try:
         with _mediated(core, weak) as caller:
             os.sched_setaffinity(0, {core})
             for _ in range(rounds):
                 raw.append(peer.calls(calls, SIZE))
-                mediated.append(caller.calls(calls, SIZE))
-                typed.append(caller.typed(calls, SIZE))
+                bare.append(caller.calls(calls, SIZE))
+                mediated.append(caller.typed(calls, SIZE))
     finally:
         os.sched_setaffinity(0, allowed)
         peer.close()
@@ -151,4 +151,4 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
         return round(statistics.median(times) / calls / 1000, 2)
 
     ratio = statistics.median(m / r for m, r in zip(mediated, raw, strict=True))
-    return Result(microseconds(raw), microseconds(mediated), microseconds(typed), round(ratio, 2))
+    return Result(microseconds(raw), microseconds(bare), microseconds(mediated), round(ratio, 2))

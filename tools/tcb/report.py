@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from servers.init.description import Plan, ProcessPlan, plan
+from servers.init.description import DescriptionError, Plan, ProcessPlan, plan
 from tools.errors import UserError
 from tools.system import ROOT, Source
 from tools.tcb.lines import source_lines
@@ -112,11 +112,17 @@ def _trusted(planned: Plan, name: str) -> dict[str, tuple[ProcessPlan, str]]:
 
 def report(source: Source, name: str) -> Report:
     """The trusted code base of a process or guest; raises ``UserError`` if there is none such."""
-    planned, _ = plan(source.description)
+    try:
+        planned, _ = plan(source.description)
+    except DescriptionError as error:
+        raise UserError(f"system {source.description.name}: {error}") from None
     paths: list[Path] = [ROOT]
     members = []
     for process, why in _trusted(planned, name).values():
-        code = follow((f"{process.program}.main", *_RUNTIME_ROOTS), paths)
+        main = f"{process.program}.main"
+        code = follow((main, *_RUNTIME_ROOTS), paths)
+        if main not in code.modules:
+            raise UserError(f"the source of {main}, which {process.name} runs, is not in {ROOT}")
         devices = tuple(hold.device for hold in process.holds if hold.device)
         members.append(Member(process.name, process.program, why, devices, code))
     init = follow(("servers.init.main", *_RUNTIME_ROOTS), paths)

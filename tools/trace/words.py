@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kernel.abi import CALLS, NULL, Error, Fault, TraceEvent
@@ -50,6 +50,11 @@ def row(event: Event, names: Names) -> list[object]:
     number, at, kind, thread = event[:4]
     who = names.get(thread, thread or "-")
     return [number, f"{at / 1e9:.6f}", TraceEvent(kind).name.lower(), who, what(event, names)]
+
+
+def rows_in_words(rows: Iterable[Event], thread_names: Names) -> list[str]:
+    """Each event as one line of text."""
+    return ["  ".join(map(str, row(event, thread_names))) for event in rows]
 
 
 UNKNOWN = 1

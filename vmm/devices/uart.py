@@ -32,6 +32,8 @@ FLUSH_NS = 4_000_000
 FLUSH_SIZE = 4096
 IER_DATA, IER_EMPTY, IER_LINE, IER_MODEM = 1, 2, 4, 8
 DLAB = 0x80
+POLLS = 64
+"""Looks at LSR without sending that show a guest waiting for input."""
 MCR_RTS, MCR_OUT2, MCR_LOOP = 2, 8, 0x10
 LSR_DATA, LSR_OVERRUN, LSR_EMPTY = 1, 2, 0x60
 MSR_CONNECTED = 0xB0
@@ -60,6 +62,7 @@ class Uart:
         self._trigger = 1
         self._overrun = False
         self._empty_pending = False
+        self._polls = 0  # reads of LSR since the guest last sent
         self._modem_delta = 0
 
     def attach(self, ports: PortBus, base: int) -> None:
@@ -87,6 +90,9 @@ class Uart:
 
     def read(self, offset: int) -> int:
         if offset == 5:  # by far the most frequent
+            self._polls += 1
+            if self._polls == POLLS:
+                self._fill()
             return LSR_EMPTY | bool(self._fifo) | self._take_overrun()
         if offset == 0:
             return self._divisor & 0xFF if self._lcr & DLAB else self._read_data()
@@ -115,7 +121,7 @@ class Uart:
             if value & IER_EMPTY and not self._ier & IER_EMPTY:
                 self._empty_pending = True
             self._ier = value & 0x0F
-            self._update()
+            self._fill()
         elif offset == 2:
             self._write_fcr(value)
         elif offset == 3:
@@ -124,7 +130,7 @@ class Uart:
             before = self._modem_lines()
             self._mcr = value & 0x1F
             self._modem_delta |= (before ^ self._modem_lines()) >> 4
-            self._update()
+            self._fill()
         elif offset == 7:
             self._scratch = value
 
@@ -141,6 +147,7 @@ class Uart:
             elif self._flush_timer is None:
                 deadline = self._timers.clock() + FLUSH_NS
                 self._flush_timer = self._timers.schedule(deadline, self.flush)
+        self._polls = 0
         self._empty_pending = True
         if self._ier & IER_EMPTY:
             self._irq(False)  # the next byte's interrupt is a new edge
@@ -156,8 +163,14 @@ class Uart:
         return value
 
     def _fill(self) -> None:
+        """Let input in, once the guest listens: a driver that starts throws away what came before.
+
+        It says so by RTS, as to a modem, by asking for the interrupt, or by polling for it.
+        """
         room = (FIFO if self._fifo_enabled else 1) - len(self._fifo)
-        if not self._mcr & MCR_LOOP:
+        asked = self._mcr & MCR_RTS or self._ier & IER_DATA
+        listens = asked or self._polls >= POLLS
+        if listens and not self._mcr & MCR_LOOP:
             while room > 0 and self._backlog:
                 self._fifo.append(self._backlog.popleft())
                 room -= 1

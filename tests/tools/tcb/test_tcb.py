@@ -61,6 +61,14 @@ def test_an_unknown_process_is_named() -> None:
         report(system(a=[]), "nobody")
 
 
+def test_a_wrong_description_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="there is no .*named 'nobody'"):
+        report(system(a=["nobody"]), "a")
+    process = ProcessEntry(name="a", program="no_such_program")
+    with pytest.raises(UserError, match="source of no_such_program.main, which a runs"):
+        report(Source(Description(name="sample", process=[process]), Path()), "a")
+
+
 def test_json_has_the_reasons_and_the_platform(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tcb", "report", "--for", "linux", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
