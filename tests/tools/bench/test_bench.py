@@ -46,7 +46,9 @@ def test_a_boot_that_does_not_get_there_says_what_it_said() -> None:
         boot.until_line(command, b"the line", 20)
 
 
-def test_boot_in_turns_after_a_first_that_does_not_count(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_boot_in_turns_after_a_first_that_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     times = {"cloister": iter([9.0, 3.0, 1.0, 2.0]), boot.QEMU: iter([9.0, 1.0, 1.0, 4.0])}
     monkeypatch.setattr(boot, "_image", lambda: (Path("k"), Path("i")))
     monkeypatch.setattr(boot.shutil, "which", lambda _name: "/usr/bin/qemu")

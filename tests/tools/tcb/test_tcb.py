@@ -62,10 +62,10 @@ def test_an_unknown_process_is_named() -> None:
 
 
 def test_a_wrong_description_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="there is no .*named 'nobody'"):
+    with pytest.raises(UserError, match=r"there is no .*named 'nobody'"):
         report(system(a=["nobody"]), "a")
     process = ProcessEntry(name="a", program="no_such_program")
-    with pytest.raises(UserError, match="source of no_such_program.main, which a runs"):
+    with pytest.raises(UserError, match=r"source of no_such_program\.main, which a runs"):
         report(Source(Description(name="sample", process=[process]), Path()), "a")
 
 
