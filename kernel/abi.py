@@ -193,28 +193,14 @@ class TraceEvent(IntEnum):
     """An object ended: a = its id."""
 
 
-KINDS: Final[dict[str, type]] = {
-    "cap": int,
-    "uint": int,
-    "timeout": int,
-    "rights": int,
-    "label": int,
-    "bytes": bytes,
-    "text": str,
-    "caps": list,
-}
+_NUMBERS = dict.fromkeys(("cap", "uint", "timeout", "rights", "label"), int)
+KINDS: Final[dict[str, type]] = {**_NUMBERS, "bytes": bytes, "text": str, "caps": list}
 """Kind of an argument or result -> the Python type that its msgpack form decodes to."""
 
 
-class Needed(NamedTuple):
-    """A capability that a call needs.  It is looked up before the call is carried out."""
-
-    place: int  # in the request
-    kind: str  # of the object, or ``ANY``
-    rights: int
-    optional: bool  # ``NULL`` will do
-
-
+Needed = tuple[int, str, int, bool]
+"""A capability that a call needs, which is looked up before the call is carried out: its place in
+the request, the kind of object or ``ANY``, the rights, and whether ``NULL`` will do."""
 ANY: Final = "Any"
 
 
@@ -243,7 +229,7 @@ def _spec(number: int, name: str, arguments: str, results: str, errors: str, tex
             found[i] = (argument, "cap")
             kind, _, right = kind.removesuffix("?").partition(".")
             optional = arguments.split()[i].endswith("?")
-            needed.append(Needed(i + 1, kind, int(Right[right]) if right else 0, optional))
+            needed.append((i + 1, kind, int(Right[right]) if right else 0, optional))
     ends = tuple(Error[error] for error in errors.split())
     return CallSpec(number, name, tuple(found), tuple(_fields(results)), ends, text, tuple(needed))
 

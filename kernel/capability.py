@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FULL = int(ALL_RIGHTS & ~Right.CONTROL)
 """The rights of the first capability to an endpoint, notification or frame."""
-READABLE, WRITABLE = int(Right.READ), int(Right.READ | Right.WRITE)
 
 
 class Refused(Exception):
@@ -48,8 +47,7 @@ class KernelObject:
         self.id = kernel.next_id()
         self.kind = type(self).__name__
         self.label = label  # of the space that created it
-        self.payer = payer  # the account that is charged with cost
-        self.cost = cost
+        self.payer, self.cost = payer, cost  # the account that is charged, and with how much
         self.holders: dict[Capability[Any], None] = {}  # who name it; a dict keeps their order
         self.flows: dict[tuple[int, int], int] = {}  # (label, flow) of the holders -> how many
         self.machine: Any = None
@@ -164,9 +162,9 @@ class Capability(Generic[Kind]):
 
     def for_writing(self, rights: int) -> bool:
         """Whether a mapping with these rights is, which this capability must allow."""
-        require(rights in (READABLE, WRITABLE), Error.BAD_ARGUMENT)
+        require(rights in (Right.READ, Right.READ | Right.WRITE), Error.BAD_ARGUMENT)
         require(not rights & ~self.rights, Error.NO_RIGHT)
-        return rights == WRITABLE
+        return rights != Right.READ
 
 
 def _target(thread: Thread, cap: Capability[Any], space: Capability[Space] | None) -> Space:
@@ -186,8 +184,7 @@ def cap_move(thread: Thread, cap: Capability[Any], space: Capability[Space] | No
     target = _target(thread, cap, space)
     require(not cap.mappings, Error.BAD_ARGUMENT)  # a mapping belongs to the space it was made in
     require(not cap.object.conflicts(target.label, cap.rights), Error.DENIED)
-    has_room = target is thread.space or target.account.free >= CAPABILITY_COST
-    require(has_room, Error.NO_QUOTA)
+    require(target is thread.space or target.account.free >= CAPABILITY_COST, Error.NO_QUOTA)
     require(cap.object.derivable, Error.NO_RIGHT)
     cap.uninstall()
     cap.install(target)

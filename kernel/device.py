@@ -34,8 +34,7 @@ class Device(KernelObject):
         self.name = name
         self.size = size  # in bytes; 0 for a stream
         self.binding: tuple[Space, int, int] | None = None  # slots of device and notification
-        self.bits = 0
-        self.masked = True
+        self.bits, self.masked = 0, True
 
     def interrupt(self) -> None:
         """The device has something to read."""
@@ -63,8 +62,8 @@ def irq_bind(
 ) -> None:
     target = device.object
     require(target.bound() in (None, notification.object), Error.IN_USE)
-    target.binding = (thread.space, device.slot, notification.slot)
     target.bits, target.masked = bits, True
+    target.binding = (thread.space, device.slot, notification.slot)
     thread.finish()
 
 
@@ -77,9 +76,7 @@ def irq_ack(thread: Thread, device: Capability[Device]) -> None:
     thread.finish()
 
 
-def label_allow(
-    thread: Thread, authority: Capability[Device], first: int, second: int, allowed: int
-) -> None:
+def label_allow(thread: Thread, authority: object, first: int, second: int, allowed: int) -> None:
     require(allowed <= 1 and first != second, Error.BAD_ARGUMENT)
     thread.kernel.labels.set(first, second, bool(allowed))
     for space in () if allowed else tuple(thread.kernel.spaces.values()):

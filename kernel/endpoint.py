@@ -22,7 +22,7 @@ from kernel.capability import Capability, KernelObject, Refused, require
 if TYPE_CHECKING:
     from kernel.kernel import Space, Thread
 
-_SEND, _RECEIVE = int(Right.SEND), int(Right.RECEIVE)  # an IntFlag's operators take a while
+# Looking a member up takes a while, as do the operators of an IntFlag.
 _SENDING, _RECEIVING, _REPLY = ThreadState.SENDING, ThreadState.RECEIVING, ThreadState.REPLY
 _MESSAGE = abi.TraceEvent.MESSAGE
 
@@ -41,10 +41,10 @@ class Endpoint(KernelObject):
         self.receive_caps = 0  # how many capabilities have the right to receive
 
     def gained(self, cap: Capability[Any]) -> None:
-        self.receive_caps += bool(cap.rights & _RECEIVE)
+        self.receive_caps += bool(cap.rights & Right.RECEIVE)
 
     def lost(self, cap: Capability[Any]) -> None:
-        self.receive_caps -= bool(cap.rights & _RECEIVE)
+        self.receive_caps -= bool(cap.rights & Right.RECEIVE)
         for thread in (*self.senders, *self.receivers):
             if thread.through is cap:
                 thread.fail(Error.CANCELLED)
@@ -60,12 +60,13 @@ class Endpoint(KernelObject):
         """Send the kernel's own message about a space that ended."""
         text = why.encode(errors="replace")[: abi.MAX_DETAIL].decode(errors="ignore")
         data: bytes = msgpack.packb([int(fault), thread, text])
-        for receiver in self.receivers:
-            if self.kernel.labels.may(space.label, receiver.label):
-                return receiver.hear(badge, LABEL_FAULT, data)
-        space.posted = True
-        self.faults.append((space, badge, data))
-        return None
+        may = self.kernel.labels.may
+        receiver = next((one for one in self.receivers if may(space.label, one.label)), None)
+        if receiver is not None:
+            receiver.hear(badge, LABEL_FAULT, data)
+        else:
+            space.posted = True
+            self.faults.append((space, badge, data))
 
 
 class Reply(KernelObject):
@@ -76,7 +77,7 @@ class Reply(KernelObject):
     def __init__(self, caller: Thread) -> None:
         super().__init__(caller.kernel, caller.label, None, 0)
         self.caller = caller
-        self.cap = Capability(self, _SEND)  # the only one, used for one call after another
+        self.cap = Capability(self, int(Right.SEND))  # the only one, for one call after another
 
     def issue(self, space: Space) -> int:
         """Give ``space``, whose quota was checked, the right to answer; return its slot."""
@@ -138,7 +139,8 @@ def _pass_on(sender: Thread, receiver: Thread, message: Message, with_reply: boo
 def _deliver(sender: Thread, receiver: Thread, message: Message) -> None:
     """Hand a message over and resume the receiver, or raise ``Refused`` with nothing changed."""
     slots, reply = _pass_on(sender, receiver, message, sender.wants_reply), NULL
-    assert sender.through is not None
+    (label, data, _), through = message, sender.through
+    assert through is not None
     if sender.wants_reply:
         reply = sender.reply.issue(receiver.space)
         if sender.queue is not None:
@@ -146,8 +148,7 @@ def _deliver(sender: Thread, receiver: Thread, message: Message) -> None:
         sender.state = _REPLY
     else:
         sender.finish()
-    answer = (0, sender.through.badge, message[0], message[1], slots, reply)
-    receiver.kernel.answer(receiver, answer)
+    receiver.kernel.answer(receiver, (0, through.badge, label, data, slots, reply))
 
 
 def _send(

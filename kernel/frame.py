@@ -41,11 +41,8 @@ class Mapping:
 
     def __init__(self, space: Space, cap: Capability[Frame], writable: bool) -> None:
         self.id = space.kernel.next_id()
-        self.cap = cap
-        self.frame = cap.object
-        self.space = space
-        self.writable = writable
-        self.removing = False
+        self.space, self.cap, self.frame = space, cap, cap.object
+        self.writable, self.removing = writable, False
         self.waiters: list[Thread] = []
         self.machine: Any = None  # for the machine below
         self.frame.mappings[self] = cap.mappings[self] = None

@@ -17,14 +17,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 from kernel import capability, debug, device, endpoint, frame, notification, space, thread
-from kernel.abi import CALLS, NULL, Error, Fault, SpaceFlag, ThreadState, TraceEvent
+from kernel.abi import CALLS, Error, Fault, SpaceFlag, ThreadState, TraceEvent
 from kernel.capability import Capability, KernelObject, Refused
 from kernel.device import Device
 from kernel.effects import Answer, Effect, Resource, Resume
-from kernel.endpoint import outgoing
 from kernel.frame import Frame, Mapping
 from kernel.label import Matrix
 from kernel.quota import Account
@@ -34,7 +34,6 @@ from kernel.trace import Ring
 
 __all__ = ["Account", "Device", "Frame", "Kernel", "Mapping", "Space", "Thread"]
 
-ALL_FLAGS = int(SpaceFlag.EXECUTABLE)  # a plain integer: ~ of a flag forgets unknown bits
 _RUNNING, _DEAD = ThreadState.RUNNING, ThreadState.DEAD  # looking a member up takes a while
 _new = tuple.__new__  # of a named tuple, in half the time
 _CALL, _RETURN = TraceEvent.CALL, TraceEvent.RETURN
@@ -52,7 +51,7 @@ class Kernel:
         self.note = self.trace.add
         self.effects: list[Effect] = []
         self.ending: deque[tuple[Space, Thread | None]] = deque()  # and who waits for it
-        self._ids = 0
+        self.next_id = count(1).__next__  # a new object's
         self.resumed: deque[Thread] = deque()  # those that may do what was held back
         self._deadlines: list[tuple[int, int, Thread]] = []  # heap; stale ones are skipped
 
@@ -68,8 +67,13 @@ class Kernel:
             thread.held = request
         else:
             self._perform(thread, request)
-            while self.resumed:
-                self._go_on(self.resumed.popleft())
+        while self.resumed:  # let what was held back while they were suspended happen
+            resumed = self.resumed.popleft()
+            held, resumed.held = resumed.held, None
+            if isinstance(held, Resume):
+                self.effects.append(held)
+            elif held is not None:
+                self._perform(resumed, held)
         return self.effects
 
     def malformed(self, thread: Thread, why: str) -> list[Effect]:
@@ -107,32 +111,20 @@ class Kernel:
         return self.effects
 
     def _perform(self, thread: Thread, request: list[Any]) -> None:
-        first = request[1] if len(request) > 1 else 0
-        first = first if type(first) is int else 0
+        first = request[1] if len(request) > 1 and type(request[1]) is int else 0
         self.note(_CALL, thread.id, request[0], first)
         handler, needed, sends = HANDLERS[request[0]]
         space = thread.space
         try:
             for place, kind, rights, optional in needed:
-                slot = request[place]
-                if slot == NULL and optional:
-                    request[place] = None
-                else:
-                    request[place] = space.lookup(slot, kind, rights)
+                request[place] = space.lookup(request[place], kind, rights, optional)
             if sends:  # its message is one argument
-                handler(thread, request[1], outgoing(space, *request[2:5]), *request[5:])
+                _, target, label, data, slots, *rest = request
+                handler(thread, target, endpoint.outgoing(space, label, data, slots), *rest)
             else:
                 handler(thread, *request[1:])
         except Refused as refused:
             thread.fail(refused.error)
-
-    def _go_on(self, thread: Thread) -> None:
-        """The thread is no longer suspended: let what was held back happen."""
-        held, thread.held = thread.held, None
-        if isinstance(held, Resume):
-            self.effects.append(held)
-        elif held is not None:
-            self._perform(thread, held)
 
     # Boot: what the machine puts in place before the first event.
 
@@ -141,7 +133,8 @@ class Kernel:
         account = self.memory.open(memory)
         if account is None:
             raise ValueError(f"{memory} bytes for {name} are more than the machine has left")
-        space = Space(self, name, label, account, ALL_FLAGS)
+        # The flags are a plain integer, since ~ of an IntFlag forgets unknown bits.
+        space = Space(self, name, label, account, int(SpaceFlag.EXECUTABLE))
         self.spaces[space.id] = space
         return space
 
@@ -158,10 +151,6 @@ class Kernel:
 
     # What the handlers of the calls use.
 
-    def next_id(self) -> int:
-        self._ids += 1
-        return self._ids
-
     def answer(
         self, thread: Thread, answer: Answer, resource: Resource = None, writable: bool = False
     ) -> None:
@@ -169,10 +158,9 @@ class Kernel:
         if thread.state is _DEAD:
             return
         if thread.queue is not None:
-            thread.queue.remove(thread)
+            thread.queue.remove(thread)  # as unblock, which would take a call more
             thread.queue = thread.message = None
-        thread.state = _RUNNING
-        thread.deadline = 0
+        thread.state, thread.deadline = _RUNNING, 0
         self.note(_RETURN, thread.id, answer[0])
         effect = _new(Resume, (thread, answer, resource, writable))
         if thread.suspended:
@@ -212,8 +200,5 @@ _MODULES = (capability, debug, device, endpoint, frame, notification, space, thr
 _FUNCTIONS = {name: found for module in _MODULES for name, found in vars(module).items()}
 
 
-HANDLERS: Final = tuple(
-    (_FUNCTIONS[spec.name], tuple(map(tuple, spec.needed)), ("caps", "caps") in spec.arguments)
-    for spec in CALLS
-)
+HANDLERS: Final = [(_FUNCTIONS[s.name], s.needed, "caps" in dict(s.arguments)) for s in CALLS]
 """Of each call, by number: its function, the capabilities it needs, whether it sends a message."""

@@ -8,8 +8,7 @@ into it that the other could take out, and their labels may not talk.
 
 from kernel.abi import Right
 
-PRODUCE = 1
-CONSUME = 2
+PRODUCE, CONSUME = 1, 2
 _PRODUCING = int(Right.WRITE | Right.SEND | Right.CONTROL)
 _CONSUMING = int(Right.READ | Right.RECEIVE | Right.CONTROL)
 

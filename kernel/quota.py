@@ -13,10 +13,8 @@ class Account:
     """A quota in bytes and what is used of it."""
 
     def __init__(self, limit: int, parent: Account | None = None) -> None:
-        self.limit = limit
-        self.used = 0
-        self.parent = parent
-        self.closed = False
+        self.limit, self.used = limit, 0
+        self.parent, self.closed = parent, False
 
     @property
     def free(self) -> int:

@@ -39,9 +39,8 @@ class Space(KernelObject):
 
     def __init__(self, kernel: Kernel, name: str, label: int, account: Account, flags: int) -> None:
         super().__init__(kernel, label, account.parent, SPACE_COST)
-        self.name = name
+        self.name, self.flags = name, flags
         self.account: Account = account  # charged with what it causes to exist, but itself
-        self.flags = flags
         self.creator: Space | None = None
         self.children: dict[Space, None] = {}  # the living ones that it created
         self.fault: Handler = None  # the creator's capability; no message once it is gone
@@ -54,10 +53,15 @@ class Space(KernelObject):
         self.alive = True
         self.flows[(label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
 
-    def lookup(self, slot: int, kind: str = ANY, rights: int = 0) -> Capability[Any]:
-        """The capability in a slot, if it is to an object of the kind and has the rights."""
+    def lookup(self, slot: int, kind: str = ANY, rights: int = 0, optional: bool = False) -> Any:
+        """The capability in a slot, if it is to an object of the kind and has the rights.
+
+        None for ``NULL``, if the capability is optional.
+        """
         cap = self.caps.get(slot)
         if cap is None or (kind != cap.object.kind and kind != ANY):
+            if optional and slot == NULL:
+                return None
             raise Refused(Error.BAD_CAPABILITY)
         if rights & ~cap.rights:
             raise Refused(Error.NO_RIGHT)
@@ -133,8 +137,7 @@ def space_create(
     require(not flags & ~creator.flags, Error.BAD_ARGUMENT)
     require(label == creator.label or authority, Error.BAD_CAPABILITY)
     require(not fault or not fault.object.conflicts(label, Right.SEND), Error.DENIED)
-    cost = quota + SPACE_COST + CAPABILITY_COST
-    require(creator.account.free >= cost, Error.NO_QUOTA)
+    require(creator.account.free >= quota + SPACE_COST + CAPABILITY_COST, Error.NO_QUOTA)
     space = Space(kernel, name, label, Account(quota, creator.account), flags)
     slot = space.create(creator, int(ALL_RIGHTS))
     creator.account.charge(quota)

@@ -30,12 +30,10 @@ class Thread(KernelObject):
     def __init__(self, space: Space, name: str, priority: int) -> None:
         super().__init__(space.kernel, space.label, space.account, abi.THREAD_COST)
         self.flows[(space.label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
-        self.space = space
-        self.name = name
+        self.space, self.name = space, name
         self.priority = priority  # 0 lowest, 255 highest
         self.budget = self.period = 0  # microseconds it may run per period; 0: no limit
-        self.state = ThreadState.RUNNING
-        self.suspended = False
+        self.state, self.suspended = ThreadState.RUNNING, False
         self.held: Resume | list[Any] | None = None  # answer or call kept back while suspended
         self.queue: deque[Thread] | None = None  # the one queue that it is blocked in
         self.deadline = 0  # when its call times out, in machine time; 0: never
@@ -70,9 +68,7 @@ class Thread(KernelObject):
         if not self.pending and self.state is ThreadState.UNMAPPING:
             self.finish()
 
-    def block(
-        self, state: ThreadState, queue: deque[Thread], through: Capability[Any], timeout: int
-    ) -> None:
+    def block(self, state: ThreadState, queue: deque[Thread], through: Any, timeout: int) -> None:
         """Wait in a queue of the object that it has called upon; refused if it must not wait."""
         if timeout == 0:
             raise Refused(Error.TIMED_OUT)
@@ -102,8 +98,7 @@ class Thread(KernelObject):
             return
         self.cancel()
         self.state = ThreadState.DEAD
-        self.deadline = 0
-        self.held = None
+        self.deadline, self.held = 0, None
         if self.bound is not None:
             self.bound.unbind()
         if self.holders:  # its record stays as long as they
@@ -144,22 +139,20 @@ def _bind(thread: Thread, target: Thread, slot: int) -> None:
     notification.bind(target, cap)
 
 
-def thread_control(
-    thread: Thread, controlled: Capability[Thread] | None, operation: int, value: int
-) -> None:
-    target = controlled.object if controlled else thread
+def thread_control(thread: Thread, cap: Capability[Thread] | None, what: int, value: int) -> None:
+    target = cap.object if cap else thread
     require(target.state is not ThreadState.DEAD, Error.BAD_CAPABILITY)
-    if operation == ThreadOp.BIND:
+    if what == ThreadOp.BIND:
         _bind(thread, target, value)
-    elif operation == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
+    elif what == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
         target.priority = min(value, thread.priority)
-    elif operation == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
+    elif what == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
         target.budget, target.period = value >> 32, value & 0xFFFFFFFF
-    elif operation in (ThreadOp.SUSPEND, ThreadOp.RESUME):
-        target.suspended = operation == ThreadOp.SUSPEND
+    elif what in (ThreadOp.SUSPEND, ThreadOp.RESUME):
+        target.suspended = what == ThreadOp.SUSPEND
     else:
         raise Refused(Error.BAD_ARGUMENT)
-    if operation != ThreadOp.BIND:
+    if what != ThreadOp.BIND:
         thread.kernel.effects.append(Schedule(target))
     thread.finish()
     if not target.suspended:

@@ -14,8 +14,6 @@ import msgpack
 from kernel import abi
 from kernel.abi import CALLS, KINDS, MAX_FRAME, CallSpec
 
-_LONGEST: Final = max(max(len(spec.arguments) for spec in CALLS) + 1, abi.MAX_CAPS)
-
 
 def _rule(spec: CallSpec) -> tuple[list[type], list[tuple[int, int]], list[int]]:
     kinds = list(enumerate((kind for _, kind in spec.arguments), start=1))
@@ -29,7 +27,9 @@ def _rule(spec: CallSpec) -> tuple[list[type], list[tuple[int, int]], list[int]]
 _RULES: Final = [_rule(spec) for spec in CALLS]
 """Of each call's array: the exact types, where numbers are and the least they can be, and where
 lists of capabilities are."""
-_TEXT_LIMIT: Final = 4 * abi.MAX_NAME  # bytes; names are checked again, this bounds reasons
+_ARRAY: Final = max(max(len(spec.arguments) for spec in CALLS) + 1, abi.MAX_CAPS)
+_TEXT: Final = 4 * abi.MAX_NAME  # bytes; names are checked again, this bounds reasons
+_BYTES: Final = abi.MAX_ARGUMENT
 
 pack: Final = msgpack.Packer(autoreset=True).pack
 
@@ -48,11 +48,11 @@ def decode(frame: bytes) -> list[Any]:
     try:
         request = msgpack.unpackb(
             frame,
-            max_array_len=_LONGEST,
+            max_array_len=_ARRAY,
             max_map_len=0,
             max_ext_len=0,
-            max_str_len=_TEXT_LIMIT,
-            max_bin_len=abi.MAX_ARGUMENT,
+            max_str_len=_TEXT,
+            max_bin_len=_BYTES,
         )
     except Exception as error:  # the decoder raises a dozen types; all mean the same here
         raise Malformed(f"not a msgpack array within the limits: {error}") from None

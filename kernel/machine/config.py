@@ -17,11 +17,10 @@ from typing import NamedTuple
 import msgpack
 
 from kernel.abi import ALL_RIGHTS, Right
-from kernel.device import DEBUG, POLICY, Device
+from kernel.device import DEBUG, POLICY
 from kernel.effects import Start
 from kernel.endpoint import Endpoint
-from kernel.kernel import Kernel
-from kernel.thread import Thread
+from kernel.kernel import Device, Kernel, Thread
 
 OPERATOR = "operator"
 ROOT_PRIORITY = 200
@@ -73,8 +72,7 @@ def boot(kernel: Kernel, config: BootConfig) -> Booted:
     """Put the first objects in place."""
     operator = kernel.boot(OPERATOR, OPERATOR_MEMORY)
     root = kernel.boot(config.entry.rpartition(".")[2], config.memory - OPERATOR_MEMORY)
-    slots = {}
-    devices = {}
+    slots, devices = {}, {}
     for entry in config.devices:
         device = Device(kernel, entry.name, root.label)
         rights = ALL_RIGHTS if entry.writable else ALL_RIGHTS & ~Right.WRITE
@@ -90,9 +88,6 @@ def boot(kernel: Kernel, config: BootConfig) -> Booted:
     }
     thread = kernel.start(root, config.entry, ROOT_PRIORITY)
     argument = msgpack.packb([config.argument, slots, root.name])
-    return Booted(
-        Start(thread, config.entry, argument),
-        kernel.start(operator, OPERATOR, ROOT_PRIORITY),
-        operator_slots,
-        devices,
-    )
+    start = Start(thread, config.entry, argument)
+    tool = kernel.start(operator, OPERATOR, ROOT_PRIORITY)
+    return Booted(start, tool, operator_slots, devices)

@@ -201,9 +201,7 @@ class Timeline:
         """What ``debug`` would report, without a call."""
         if operation is DebugOp.TRACE:
             return (list(event) for event in self.kernel.trace.since(1, RING))
-        if operation is DebugOp.SPACES:
-            return debug._spaces(self.kernel, {})
-        return debug._TABLES[operation](self.kernel)
+        return iter(debug.rows(self.kernel, operation, {}))
 
     def ready(self) -> list[int]:
         """Threads that could run now."""

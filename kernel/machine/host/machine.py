@@ -48,16 +48,13 @@ import msgpack
 
 from kernel import effects as fx
 from kernel.abi import MAX_FRAME, Error, Fault
-from kernel.device import Device
 from kernel.effects import Effect, Resume
-from kernel.kernel import Kernel
+from kernel.kernel import Device, Kernel, Space, Thread
 from kernel.machine.config import BootConfig, boot
 from kernel.machine.host import linux, memory
 from kernel.machine.host.devices import HostDevice
 from kernel.machine.host.process import Process, channel_pair, niceness, unread
 from kernel.machine.host.sandbox import Sandbox, interpreter
-from kernel.space import Space
-from kernel.thread import Thread
 from kernel.wire import Malformed, decode, pack
 
 RUNTIME = os.path.join("servers", "runtime", "start.py")
@@ -115,7 +112,7 @@ class Machine:
         read, ready, carry_out = os.read, select.EPOLLIN, self._carry_out
         while True:
             while posted:
-                self._carry_out(posted.popleft()())
+                carry_out(posted.popleft()())
             due = next_deadline()
             if due is not None and due < self._alarm:
                 self._set_alarm(due)
@@ -126,19 +123,15 @@ class Machine:
                         effects = syscall(thread, decode(read(fd, _LIMIT)))
                     except Malformed as error:
                         effects = self.kernel.malformed(thread, str(error))
-                    except OSError:
-                        continue  # there was nothing to read
+                    except OSError:  # there is nothing to read
+                        continue
                     carry_out(effects)
                 elif thread is not None:
                     self._drain(thread, fd)
                 elif fd in self._others:  # else closed by what came before
                     self._others[fd]()
                 while posted:
-                    self._carry_out(posted.popleft()())
-
-    def post(self, event: Callable[..., list[Effect]], *arguments: Any) -> None:
-        """Have the kernel take an event, when the effects before it are carried out."""
-        self._posted.append(partial(event, *arguments))
+                    carry_out(posted.popleft()())
 
     def _drain(self, thread: Thread, fd: int) -> None:
         """The other end of a channel is closed: carry out what is left in it."""
@@ -155,6 +148,10 @@ class Machine:
             except BlockingIOError:
                 return None  # an event of what had its descriptor's number before
         return None
+
+    def post(self, event: Callable[..., list[Effect]], *arguments: Any) -> None:
+        """Have the kernel take an event, when the effects before it are carried out."""
+        self._posted.append(partial(event, *arguments))
 
     def _hung_up(self, thread: Thread) -> None:
         if thread is self._operator:
@@ -268,7 +265,10 @@ class Machine:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
-            _ACTIONS[type(effect)](self, effect)
+            if type(effect) is Resume:
+                self._resume(effect)
+            else:
+                _ACTIONS[type(effect)](self, effect)
 
     def _resume(self, effect: Resume) -> None:
         thread = effect.thread

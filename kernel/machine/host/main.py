@@ -61,7 +61,6 @@ def main() -> int:
         with suppress(OSError):
             channel.send(msgpack.packb([1, str(error)]))
         return 1
-    reason = ""
     try:
         channel.send(msgpack.packb([0, machine.operator_slots]))
         machine.run()

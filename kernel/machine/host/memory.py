@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kernel.abi import Fault
+from kernel.kernel import Frame, Kernel, Mapping
 from kernel.machine.host.process import Process, unread
-
-if TYPE_CHECKING:
-    import socket
-
-    from kernel.kernel import Frame, Kernel, Mapping
 
 PATIENCE: Final = 2_000_000_000
 """Nanoseconds that a process has to let go of a mapping."""
@@ -69,9 +66,7 @@ class Verifier:
     """Sees to it that mappings end; ``after`` calls back later, ``post`` tells the kernel."""
 
     def __init__(self, kernel: Kernel, after: After, post: Callable[..., None]) -> None:
-        self._kernel = kernel
-        self._after = after
-        self._post = post
+        self._kernel, self._after, self._post = kernel, after, post
 
     def unmap(self, mapping: Mapping, asked: bool) -> None:
         """End a mapping of a space that has a process."""

@@ -14,15 +14,13 @@ import termios
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kernel.abi import Fault
 from kernel.machine.host import linux
 from kernel.machine.host.sandbox import Sandbox, Step, executable
+from kernel.space import Space
 from kernel.wire import pack
-
-if TYPE_CHECKING:
-    from kernel.space import Space
 
 NOT_ENTERED: Final = 64
 """Exit status of a child that could not take its first step into the sandbox; and so on."""
@@ -53,8 +51,7 @@ class Process:
         """Start ``command`` in the sandbox; raises ``OSError``."""
         self.space = space
         self.heard = False  # whether it has ever said anything
-        self.killed = False
-        self.why = ""  # it was killed for, if not by the state machine
+        self.killed, self.why = False, ""  # why, if not for the state machine
         self.suspended = False
         self.looked_at = False  # it is stopped while its mappings are verified
         self._waiting: deque[bytes] = deque()  # notices for which there was no room

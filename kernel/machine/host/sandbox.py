@@ -17,13 +17,11 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kernel.abi import SpaceFlag
 from kernel.machine.host import linux
-
-if TYPE_CHECKING:
-    from kernel.space import Space
+from kernel.space import Space
 
 INNER_ID: Final = 1000
 """User and group inside; not 0, so that executing the interpreter drops all capabilities."""
@@ -196,26 +194,25 @@ class Sandbox:
 
 def _try(flags: int, steps: list[Step]) -> dict[str, str]:
     """Which layers a child with these namespaces cannot enter; raises ``OSError`` if it is none."""
-    reader, writer = os.pipe()
-    pid, pidfd = linux.clone(flags)
-    if not pid:
-        try:
-            linux.set_no_new_privileges()
-            for name, take in steps:
-                try:
-                    take()
-                except OSError as error:
-                    os.write(writer, f"{name}={LAYERS[name]}: {error.strerror}\n".encode())
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(writer)
-    os.close(pidfd)
-    with open(reader) as failures:
-        lacking = dict(line.rstrip().split("=", 1) for line in failures)
-    if os.waitpid(pid, 0)[1]:
-        raise ChildProcessError(None, "the sandbox could not be tried")
-    return lacking
+    with open(os.memfd_create("lacking"), "r+") as lacking:
+        pid, pidfd = linux.clone(flags)
+        if not pid:
+            try:
+                linux.set_no_new_privileges()
+                for name, take in steps:
+                    try:
+                        take()
+                    except OSError as error:
+                        line = f"{name}={LAYERS[name]}: {error.strerror}\n"
+                        os.write(lacking.fileno(), line.encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(pidfd)
+        if os.waitpid(pid, 0)[1]:
+            raise ChildProcessError(None, "the sandbox could not be tried")
+        lacking.seek(0)
+        return dict(line.rstrip().split("=", 1) for line in lacking)
 
 
 def _write(path: str, text: str) -> None:
