@@ -21,6 +21,7 @@ from servers.init.description import (
 )
 from servers.runtime import TimedOut
 from tools import system as systems
+from tools.arguments import add_weak
 from tools.console import ENDED, attend
 from tools.errors import UserError
 from vmm.outcome import End
@@ -46,11 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
     parser.add_argument("--engine", choices=("auto", "soft"), default="auto", help="the CPU engine")
-    parser.add_argument(
-        "--allow-weak-isolation",
-        action="store_true",
-        help="go on where this host lacks a layer of isolation",
-    )
+    add_weak(parser)
 
 
 def _existing(path: str, what: str) -> str:

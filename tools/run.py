@@ -7,6 +7,7 @@ import sys
 
 from servers.runtime import Notification
 from tools import system as systems
+from tools.arguments import add_weak
 from tools.console import ENDED, attend
 from tools.errors import UserError
 
@@ -18,11 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--console", metavar="NAME", help="whose console to attach to (default: the first guest)"
     )
-    parser.add_argument(
-        "--allow-weak-isolation",
-        action="store_true",
-        help="go on where this host lacks a layer of isolation",
-    )
+    add_weak(parser)
 
 
 def run(args: argparse.Namespace) -> int:

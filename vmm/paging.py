@@ -8,7 +8,7 @@ from vmm.engine.interface import Registers
 from vmm.memory import PAGE, GuestAddressError, GuestMemory
 
 CR0_PG = 1 << 31
-CR4_PSE, CR4_PAE = 1 << 4, 1 << 5
+CR4_PAE = 1 << 5
 EFER_LMA = 1 << 10
 PRESENT, LARGE = 1, 1 << 7
 ADDRESS_MASK = 0x000F_FFFF_FFFF_F000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from kernel.abi import FOREVER, NULL, Right
+from kernel.abi import FOREVER, NULL, Right, ThreadOp
 from servers.runtime.client import client
 from servers.runtime.errors import NotFound, TimedOut
 from servers.runtime.handles import Capability, Endpoint, Frame, Notification, of_kind
@@ -149,7 +149,7 @@ class Environment:
     def listen(self) -> Notification:
         """A notification that this thread hears while it serves."""
         notification = self.notification()
-        self.system.thread_control(NULL, 3, notification.slot)
+        self.system.thread_control(NULL, ThreadOp.BIND, notification.slot)
         return notification
 
     def session(self, service: Interface) -> Endpoint:

@@ -16,13 +16,10 @@ import pytest
 from images import cache
 from kernel.abi import DebugOp
 from tools import boot, system
+from tools.bench.boot import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = cache.folder() / "images" / "debian-cloud"
-PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1));"
-    "from tools.cli import main; sys.exit(main())"
-)
 
 needs_linux = pytest.mark.skipif(
     not (LINUX / "vmlinuz").exists(), reason="fetch it with: cloister images fetch linux"

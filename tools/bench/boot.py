@@ -28,7 +28,7 @@ QEMU: Final = "qemu-system-x86_64"
 TIMEOUT: Final = 120.0
 """Seconds in which a boot is expected to reach the line, and then its end."""
 RUNS: Final = 3
-_PROGRAM: Final = (
+PROGRAM: Final = (
     "import sys; sys.path.insert(0, sys.argv.pop(1));"
     "from tools.cli import main; sys.exit(main())"
 )
@@ -56,7 +56,7 @@ def cloister(kernel: Path, initrd: Path) -> list[str]:
     launcher = ROOT / "cloister"
     program = [str(launcher)]
     if not launcher.exists():
-        program = [sys.executable, "-I", "-c", _PROGRAM, str(ROOT)]
+        program = [sys.executable, "-I", "-c", PROGRAM, str(ROOT)]
     return [
         *(*program, "boot", "--kernel", str(kernel), "--initrd", str(initrd)),
         *("--append", APPEND, "--memory", "256M"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tools import render
+from tools.arguments import add_weak, positive
 
 Numbers = Mapping[str, float | None]
 """What was measured, by name."""
@@ -81,13 +82,6 @@ BENCHMARKS = {
 }
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="benchmark", metavar="ipc|boot|cpu", required=True)
     for name, benchmark in BENCHMARKS.items():
@@ -96,22 +90,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             *(("--rounds", "--runs") if name == "ipc" else ("--runs",)),
             dest="runs",
-            type=_positive,
+            type=positive,
             metavar="N",
             help="how often to measure each",
         )
         if name == "ipc":
             command.add_argument(
-                "--calls", type=_positive, metavar="N", help="calls in each of the rounds"
+                "--calls", type=positive, metavar="N", help="calls in each of the rounds"
             )
-            command.add_argument(
-                "--allow-weak-isolation",
-                action="store_true",
-                help="go on where this host lacks a layer of isolation",
-            )
+            add_weak(command)
         elif name == "cpu":
             command.add_argument(
-                "--iterations", type=_positive, metavar="N", help="turns of each loop"
+                "--iterations", type=positive, metavar="N", help="turns of each loop"
             )
 
 

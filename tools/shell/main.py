@@ -8,18 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools import system as systems
+from tools.arguments import add_system, add_weak
 from tools.errors import UserError
 from tools.shell.commands import execute
 from tools.shell.session import Session
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "system",
-        nargs="?",
-        default="default",
-        help="a system description: a .toml file or a name in images/systems (default: default)",
-    )
+    add_system(parser)
     parser.add_argument(
         "--machine",
         choices=("host", "sim"),
@@ -30,11 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     given = parser.add_mutually_exclusive_group()
     given.add_argument("-c", dest="commands", metavar="COMMANDS", help="run these, divided by ;")
     given.add_argument("--script", type=Path, metavar="FILE", help="run the commands in a file")
-    parser.add_argument(
-        "--allow-weak-isolation",
-        action="store_true",
-        help="go on where this host lacks a layer of isolation",
-    )
+    add_weak(parser)
 
 
 def _given(args: argparse.Namespace) -> Iterable[tuple[str, str]] | None:

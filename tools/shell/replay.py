@@ -153,7 +153,7 @@ class Timeline:
         self.machine.submit(frame)
         while self.run.busy:
             self._move_on()
-        answer, resource = self.machine._settle()
+        answer, resource = self.machine.settle()
         return msgpack.unpackb(answer), resource
 
     def _move_on(self) -> None:
@@ -213,7 +213,7 @@ class ReplaySystem(System):
 
     def __init__(self, pristine: SimSystem, shield: Shield) -> None:
         """``pristine`` has not moved yet; every machine is made like it."""
-        self.timeline = Timeline(lambda: pristine.at(0).machine, shield)
+        self.timeline = Timeline(lambda: pristine.again().machine, shield)
         self._pristine = pristine
         slots = self.timeline.machine.operator_slots
         super().__init__(operator_channel(self.timeline), slots)

@@ -7,18 +7,14 @@ import json
 
 from tools import render
 from tools import system as systems
+from tools.arguments import add_system
 from tools.tcb.report import report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", metavar="report", required=True)
     command = commands.add_parser("report", help="the trusted code base of one process or guest")
-    command.add_argument(
-        "system",
-        nargs="?",
-        default="default",
-        help="a system description: a .toml file or a name in images/systems (default: default)",
-    )
+    add_system(command)
     command.add_argument(
         "--for", dest="name", required=True, metavar="NAME", help="a process or guest"
     )

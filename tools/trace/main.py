@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kernel.abi import DebugOp
 from tools import system as systems
+from tools.arguments import add_system, positive
 from tools.errors import UserError
 from tools.render import table
 from tools.shell.commands import execute
@@ -16,25 +17,13 @@ from tools.trace.perfetto import export
 from tools.trace.words import COLUMNS, row
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "system",
-        nargs="?",
-        default="default",
-        help="a system description: a .toml file or a name in images/systems (default: default)",
-    )
+    add_system(parser)
     parser.add_argument("--machine", choices=("host", "sim"), default="host", help="default: host")
     parser.add_argument("--seed", type=int, default=0, help="the simulator's seed (default: 0)")
     parser.add_argument("-c", dest="commands", default="ps", help="commands of the shell to run")
     parser.add_argument(
-        "--count", type=_positive, default=40, metavar="N", help="events to show (default: 40)"
+        "--count", type=positive, default=40, metavar="N", help="events to show (default: 40)"
     )
     parser.add_argument(
         "--perfetto", type=Path, metavar="FILE", help="write all events for a trace viewer instead"

@@ -93,7 +93,7 @@ class Uart:
             self._polls += 1
             if self._polls == POLLS:
                 self._fill()
-            return LSR_EMPTY | bool(self._fifo) | self._take_overrun()
+            return LSR_EMPTY | (LSR_DATA if self._fifo else 0) | self._take_overrun()
         if offset == 0:
             return self._divisor & 0xFF if self._lcr & DLAB else self._read_data()
         if offset == 1:

@@ -151,8 +151,6 @@ class SimMachine:
         self._unmasked: dict[Any, None] = {}
         self._scheduler = greenlet.getcurrent()
         self._answer: tuple[bytes, Any] | None = None  # for the operator
-        self._waiting = False  # whether the operator's last call was not read yet
-        self.journal: list[tuple[int, bytes]] = []  # the operator's calls: (step, frame)
         self.breakpoint: Breakpoint | None = None
         self.stopped = False  # the breakpoint was hit; the next step goes on
         booted = boot(self.kernel, config)
@@ -236,33 +234,20 @@ class SimMachine:
         return result
 
     def _operate(self, frame: bytes) -> tuple[bytes, Any]:
-        self._settle()  # a call that was replayed and never read
         self.submit(frame)
-        return self._settle()
+        return self.settle()
 
     def submit(self, frame: bytes) -> None:
         """Begin a system call of the operator; nothing runs yet."""
-        self.journal.append((self.steps, frame))
         self._answer = None
-        self._waiting = True
         self._syscall(self.operator.thread, frame)
 
-    def _settle(self) -> tuple[bytes, Any]:
-        """Run until the operator has its answer."""
-        while self._waiting and self._answer is None:
+    def settle(self) -> tuple[bytes, Any]:
+        """Run until the operator has the answer to its call."""
+        while self._answer is None:
             if not self.step():
                 raise Deadlock("the operator waits, and nothing in the system can run")
-        self._waiting = False
-        return self._answer or (b"", None)
-
-    def replay(self, journal: list[tuple[int, bytes]], steps: int) -> None:
-        """From its beginning, repeat the operator's calls at their steps, up to ``steps``."""
-        for at, frame in journal:
-            if at > steps:
-                break
-            self.run(at - self.steps)
-            self.submit(frame)
-        self.run(steps - self.steps)
+        return self._answer
 
     def _syscall(self, thread: Thread, frame: bytes) -> None:
         self.now += CALL_COST

@@ -9,6 +9,19 @@ constants of ``wheel.py``.  The calling convention is System V's: at its entry t
 8 below a multiple of 16.
 """
 
+# CS gets selector EDX and flags EDI, SS the selector after it: base 0, limit 4 GiB, ring 0.
+_FLAT_SEGMENTS = """
+        mov [rbx + {cs}], edx
+        mov qword ptr [rbx + {cs} + 8], 0
+        mov dword ptr [rbx + {cs} + 16], 0xffffffff
+        mov [rbx + {cs} + 20], edi
+        add edx, 8
+        mov [rbx + {ss}], edx
+        mov qword ptr [rbx + {ss} + 8], 0
+        mov dword ptr [rbx + {ss} + 16], 0xffffffff
+        mov dword ptr [rbx + {ss} + 20], 0x00c09300
+"""
+
 SOURCES = {
     # bool cpu_exec_interrupt(CPUState *, int request): asked between blocks, as INTERRUPT_ALWAYS
     # is set.  The fence makes the caller's clearing of the exit word visible before the kick is
@@ -144,15 +157,9 @@ SOURCES = {
         xor ecx, ecx
         call [r12 + {d_raise_exception}]
     set_segments:
-        mov [rbx + {cs}], edx
-        mov qword ptr [rbx + {cs} + 8], 0
-        mov dword ptr [rbx + {cs} + 16], 0xffffffff
-        mov [rbx + {cs} + 20], edi
-        add edx, 8
-        mov [rbx + {ss}], edx
-        mov qword ptr [rbx + {ss} + 8], 0
-        mov dword ptr [rbx + {ss} + 16], 0xffffffff
-        mov dword ptr [rbx + {ss} + 20], 0x00c09300
+    """
+    + _FLAT_SEGMENTS
+    + """
         ret
     """,
     # void hook(uc, user): SYSENTER (Intel SDM volume 2)
@@ -170,15 +177,9 @@ SOURCES = {
         mov esi, 0x00a09b00
         test dword ptr [rbx + {hflags}], 0x4000
         cmovnz edi, esi
-        mov [rbx + {cs}], edx
-        mov qword ptr [rbx + {cs} + 8], 0
-        mov dword ptr [rbx + {cs} + 16], 0xffffffff
-        mov [rbx + {cs} + 20], edi
-        add edx, 8
-        mov [rbx + {ss}], edx
-        mov qword ptr [rbx + {ss} + 8], 0
-        mov dword ptr [rbx + {ss} + 16], 0xffffffff
-        mov dword ptr [rbx + {ss} + 20], 0x00c09300
+    """
+    + _FLAT_SEGMENTS
+    + """
         mov rax, [rbx + {sysenter_esp}]
         mov [rbx + 0x20], rax
         mov rax, [rbx + {sysenter_eip}]
