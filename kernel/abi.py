@@ -49,6 +49,8 @@ THREAD_COST: Final = 2 * MAX_PAYLOAD
 """Bytes of quota charged for a thread: its record and the one message it may have pending."""
 SPACE_COST: Final = 16 * 1024
 """Bytes of quota charged to the creator for an address space, beside the quota it hands on."""
+LINK_COST: Final = 256 * 1024
+"""Bytes of quota charged for a link: what can wait in it, both ways."""
 MAPPING_COST: Final = 512
 """Bytes of quota charged for a mapping of a frame."""
 
@@ -78,7 +80,7 @@ class Error(IntEnum):
     IN_USE = 10
     """The object is bound already."""
     NO_DEVICE = 11
-    """The machine could not provide the resource behind a device, or the memory of a frame."""
+    """The machine could not provide what is behind a device, a frame or a link."""
 
 
 class Right(IntFlag):
@@ -129,8 +131,7 @@ class ThreadState(IntEnum):
     REPLY = 3
     WAITING = 4
     UNMAPPING = 5
-    INSPECTING = 6
-    DEAD = 7
+    DEAD = 6
 
 
 class ThreadOp(IntEnum):
@@ -146,7 +147,8 @@ class ThreadOp(IntEnum):
     """Bind the notification whose capability is the value, as long as that capability is there;
     0 unbinds.  The thread must have the caller's label."""
     BUDGET = 4
-    """Set the time budget: value = budget in microseconds << 32 | period in microseconds."""
+    """Set how long all threads of the thread's space together may run: value = budget << 32 |
+    period, both in microseconds; 0 for no limit."""
 
 
 class SpaceFlag(IntFlag):
@@ -160,8 +162,9 @@ class DebugOp(IntEnum):
     """What ``debug`` reports, each as a list of rows from a start index on."""
 
     SPACES = 0
-    """``[id, name, label, flags, used, limit, capabilities, mappings, threads, pid, cpu_ns, rss]``,
-    the last three from the machine, 0 where it has none."""
+    """``[id, name, label, flags, used, limit, capabilities, mappings, threads, pid, cpu_ns, rss,
+    budget, period]``; pid, CPU time and resident bytes are from the machine, 0 where it has none;
+    budget and period are in microseconds."""
     THREADS = 1
     """``[id, space, name, state, priority, blocked_on]``."""
     ENDPOINTS = 2
@@ -414,6 +417,21 @@ _TABLE: Final = (
         "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT NO_DEVICE",
         "Get access to a device with READ, or READ and WRITE.  The machine hands it over beside "
         "the answer; size is in bytes, 0 for a stream.",
+    ),
+    (
+        "link_create",
+        "",
+        "slot:cap",
+        "NO_QUOTA",
+        "Create a link between a client and a server; the capability has all rights.",
+    ),
+    (
+        "link_open",
+        "link:Link end:rights",
+        "",
+        "BAD_CAPABILITY NO_RIGHT BAD_ARGUMENT IN_USE NO_DEVICE",
+        "Get one end of a link, once: SEND for the client's, RECEIVE for the server's.  The "
+        "machine hands it over beside the answer.  The link ends with the capability.",
     ),
     (
         "irq_bind",

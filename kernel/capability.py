@@ -59,7 +59,7 @@ class KernelObject:
         require(self.payer.free >= cost, Error.NO_QUOTA)
         slot = Capability(self, rights).install(space)
         self.payer.charge(self.cost)
-        self.kernel.note(TraceEvent.CREATE, 0, self.id)
+        self.kernel.note((self.kernel.now, TraceEvent.CREATE, 0, self.id, 0))
         return slot
 
     def conflicts(self, label: int, rights: int) -> bool:
@@ -77,7 +77,7 @@ class KernelObject:
         """The last capability is gone."""
         if self.payer is not None:
             self.payer.refund(self.cost)
-        self.kernel.note(TraceEvent.DESTROY, 0, self.id)
+        self.kernel.note((self.kernel.now, TraceEvent.DESTROY, 0, self.id, 0))
 
     def settled(self, waiter: Thread) -> None:
         """Let ``waiter`` wait until what was taken from holders of it earlier is gone as well."""

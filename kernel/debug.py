@@ -9,23 +9,20 @@ import msgpack
 
 from kernel.abi import DebugOp, Error, ThreadState
 from kernel.capability import Capability, require
-from kernel.effects import Inspect
 from kernel.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from kernel.kernel import Device, Kernel, Space, Thread
 
-Seen = dict[int, tuple[int, int, int]]
-"""Space id -> process id, CPU time in ns, resident bytes."""
 PAGE = 256
 """Rows of one answer: well within a payload, each row being about 100 bytes."""
 _SPACE = attrgetter("id", "name", "label", "flags", "account.used", "account.limit")
 _THREAD = attrgetter("id", "space.id", "name", "state", "priority")
 
 
-def _space(space: Space, seen: Seen) -> list[Any]:
+def _space(space: Space) -> list[Any]:
     counts = len(space.caps), len(space.mappings), len(space.threads)
-    return [*_SPACE(space), *counts, *seen.get(space.id, (0, 0, 0))]
+    return [*_SPACE(space), *counts, *space.kernel.inspect(space), space.budget, space.period]
 
 
 def _thread(thread: Thread) -> list[Any]:
@@ -43,11 +40,11 @@ def _capability(space: Space, cap: Capability[Any]) -> list[Any]:
     return [space.id, cap.slot, kind, cap.object.id, cap.rights, cap.badge, *origin]
 
 
-def rows(kernel: Kernel, operation: int, seen: Seen) -> list[list[Any]]:
+def rows(kernel: Kernel, operation: int) -> list[list[Any]]:
     """What there is to report, but for the trace."""
     spaces = kernel.spaces.values()
     if operation == DebugOp.SPACES:
-        return [_space(space, seen) for space in spaces]
+        return [_space(space) for space in spaces]
     if operation == DebugOp.THREADS:
         return [_thread(thread) for space in spaces for thread in space.threads]
     if operation == DebugOp.CAPABILITIES:
@@ -56,26 +53,12 @@ def rows(kernel: Kernel, operation: int, seen: Seen) -> list[list[Any]]:
     return [_endpoint(end) for end in named if isinstance(end, Endpoint)]
 
 
-def _page(thread: Thread, operation: int, start: int, seen: Seen) -> None:
-    found = rows(thread.kernel, operation, seen)[start:]
-    thread.finish(msgpack.packb(found[:PAGE]), start + PAGE if len(found) > PAGE else 0)
-
-
 def debug(thread: Thread, authority: Capability[Device], operation: int, start: int) -> None:
     kernel = thread.kernel
     require(operation <= DebugOp.TRACE, Error.BAD_ARGUMENT)
-    if operation == DebugOp.SPACES:  # what only the machine knows is asked of it first
-        thread.state, thread.pending = ThreadState.INSPECTING, start
-        kernel.effects.append(Inspect(thread, tuple(kernel.spaces.values())))
-    elif operation == DebugOp.TRACE:
+    if operation == DebugOp.TRACE:
         events = kernel.trace.since(start, PAGE)
         thread.finish(msgpack.packb(events), events[-1][0] + 1 if len(events) == PAGE else 0)
     else:
-        _page(thread, operation, start, {})
-
-
-def inspected(thread: Thread, seen: Seen) -> None:
-    """The machine's answer."""
-    if thread.state is ThreadState.INSPECTING:
-        start, thread.pending = thread.pending, 0
-        _page(thread, DebugOp.SPACES, start, seen)
+        found = rows(kernel, operation)[start:]
+        thread.finish(msgpack.packb(found[:PAGE]), start + PAGE if len(found) > PAGE else 0)

@@ -38,7 +38,7 @@ class Device(KernelObject):
 
     def interrupt(self) -> None:
         """The device has something to read."""
-        self.kernel.note(TraceEvent.INTERRUPT, 0, self.id)
+        self.kernel.note((self.kernel.now, TraceEvent.INTERRUPT, 0, self.id, 0))
         bound, masked, self.masked = self.bound(), self.masked, True
         if bound is not None and not masked:
             bound.signal(self.bits)

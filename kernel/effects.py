@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from kernel.abi import Fault
-    from kernel.kernel import Device, Frame, Mapping, Space, Thread
+    from kernel.kernel import Device, Frame, Link, Mapping, Space, Thread
 
 Answer = tuple[Any, ...]
-Resource: TypeAlias = "Mapping | Device | None"
+Resource: TypeAlias = "Mapping | Device | Link | None"
 
 
 class Resume(NamedTuple):
     """Return from the thread's system call with this answer.
 
-    The resource (of ``map`` and ``device_map``) is handed over beside the answer, for writing only
-    if ``writable`` is set.  If the machine cannot provide it, it answers ``[Error.NO_DEVICE]``.
+    The resource (of ``map``, ``device_map`` and ``link_open``) is handed over beside the answer,
+    for writing only if ``writable`` is set; of a link, that is the server's end.  If the machine
+    cannot provide it, it answers ``[Error.NO_DEVICE]``.
     """
 
     thread: Thread
@@ -80,16 +81,15 @@ class Unmask(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Apply the thread's priority, budget and suspension."""
+    """Apply the thread's priority and suspension, and the budget of its space."""
 
     thread: Thread
 
 
-class Inspect(NamedTuple):
-    """Answer with ``Kernel.inspected``: what the machine knows of each space."""
+class Cut(NamedTuple):
+    """Sever the link: whoever uses an end of it finds that it is over."""
 
-    thread: Thread
-    spaces: tuple[Space, ...]
+    link: Link
 
 
-Effect = Resume | Start | Kill | EndThread | Unmap | DropFrame | Unmask | Schedule | Inspect
+Effect = Resume | Start | Kill | EndThread | Unmap | DropFrame | Unmask | Schedule | Cut

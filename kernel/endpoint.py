@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Looking a member up takes a while, as do the operators of an IntFlag.
 _SENDING, _RECEIVING, _REPLY = ThreadState.SENDING, ThreadState.RECEIVING, ThreadState.REPLY
 _MESSAGE = abi.TraceEvent.MESSAGE
+_LABELS, _PAYLOAD = abi.LABEL_LIMIT, abi.MAX_PAYLOAD
 
 Message = tuple[int, bytes, tuple[Capability[Any], ...]]
 """A message on its way: label, data, and the sender's capabilities, until they are derived."""
@@ -69,6 +70,10 @@ class Endpoint(KernelObject):
             self.faults.append((space, badge, data))
 
 
+Target = Capability[Endpoint]
+Slots = list[int]
+
+
 class Reply(KernelObject):
     """The right to answer the one call that a thread has outstanding."""
 
@@ -89,11 +94,13 @@ class Reply(KernelObject):
         self.holders[cap] = None
         return slot
 
-    def use(self) -> Thread:
-        """Take the right away, which is being used; return the caller."""
-        self.caller.reply_cap = None
-        self.cap.uninstall()
-        return self.caller
+    def use(self, space: Space) -> Thread:
+        """Take the right away from ``space``, which uses it; return the caller."""
+        cap, caller = self.cap, self.caller
+        caller.reply_cap = cap.space = None
+        del space.caps[cap.slot], self.holders[cap]
+        space.account.used -= CAPABILITY_COST  # it lives, so this is not for its parent
+        return caller
 
     def lost(self, cap: Capability[Any]) -> None:
         if self.caller.reply_cap is cap:
@@ -104,9 +111,9 @@ class Reply(KernelObject):
         """It lives with its thread, for the next call."""
 
 
-def outgoing(space: Space, label: int, data: bytes, slots: list[int]) -> Message:
+def _outgoing(space: Space, label: int, data: bytes, slots: Slots) -> Message:
     """Check what a sender handed in."""
-    if label >= abi.LABEL_LIMIT or len(data) > abi.MAX_PAYLOAD or len(slots) > abi.MAX_CAPS:
+    if label >= _LABELS or len(data) > _PAYLOAD or len(slots) > abi.MAX_CAPS:
         raise Refused(Error.BAD_ARGUMENT)
     if not slots:
         return label, data, ()
@@ -130,7 +137,7 @@ def _pass_on(sender: Thread, receiver: Thread, message: Message, with_reply: boo
     for cap in caps:
         if cap.space is source and cap.object.conflicts(target.label, cap.rights):
             raise Refused(Error.DENIED)
-    kernel.note(_MESSAGE, sender.id, receiver.id, label)
+    kernel.note((kernel.now, _MESSAGE, sender.id, receiver.id, label))
     if not caps:
         return []  # as most are: a comprehension takes a while
     return [cap.derive(cap.rights, 0, target) if cap.space is source else NULL for cap in caps]
@@ -138,35 +145,35 @@ def _pass_on(sender: Thread, receiver: Thread, message: Message, with_reply: boo
 
 def _deliver(sender: Thread, receiver: Thread, message: Message) -> None:
     """Hand a message over and resume the receiver, or raise ``Refused`` with nothing changed."""
-    slots, reply = _pass_on(sender, receiver, message, sender.wants_reply), NULL
-    (label, data, _), through = message, sender.through
+    with_reply, through = sender.wants_reply, sender.through
+    slots, reply = _pass_on(sender, receiver, message, with_reply), NULL
     assert through is not None
-    if sender.wants_reply:
+    if with_reply:
         reply = sender.reply.issue(receiver.space)
         if sender.queue is not None:
             sender.unblock()
         sender.state = _REPLY
     else:
         sender.finish()
-    receiver.kernel.answer(receiver, (0, through.badge, label, data, slots, reply))
+    sender.kernel.answer(receiver, (0, through.badge, message[0], message[1], slots, reply))
 
 
 def _send(
-    wants_reply: bool, thread: Thread, target: Capability[Endpoint], message: Message, timeout: int
+    reply: bool, thread: Thread, target: Target, label: int, data: bytes, slots: Slots, timeout: int
 ) -> None:
-    endpoint = target.object
+    endpoint, message = target.object, _outgoing(thread.space, label, data, slots)
     if not endpoint.receive_caps:
         raise Refused(Error.SERVER_DIED)
-    if timeout == 0 and wants_reply:
+    if timeout == 0 and reply:
         raise Refused(Error.TIMED_OUT)  # nothing is sent: an answer is always waited for
-    thread.wants_reply = wants_reply
+    thread.wants_reply = reply
     if not endpoint.receivers:
         thread.block(_SENDING, endpoint.senders, target, timeout)
         thread.message = message
         return
     thread.through = target
     _deliver(thread, endpoint.receivers[0], message)
-    if timeout > 0 and wants_reply:
+    if timeout > 0 and reply:
         thread.kernel.set_deadline(thread, timeout)
 
 
@@ -175,9 +182,9 @@ call, send = partial(_send, True), partial(_send, False)
 
 def _answer(thread: Thread, right: Capability[Reply], message: Message) -> None:
     """Use up a reply capability.  What cannot be delivered is an error for both sides."""
-    caller = right.object.use()
+    caller = right.object.use(thread.space)
     try:
-        slots = _pass_on(thread, caller, message, with_reply=False)
+        slots = _pass_on(thread, caller, message, False)
     except Refused as refused:
         caller.fail(refused.error)
         raise
@@ -204,21 +211,22 @@ def recv(thread: Thread, endpoint: Capability[Endpoint], timeout: int) -> None:
     return thread.block(_RECEIVING, queues.receivers, endpoint, timeout)
 
 
-def reply(thread: Thread, right: Capability[Reply], message: Message) -> None:
-    _answer(thread, right, message)
+def reply(thread: Thread, right: Capability[Reply], label: int, data: bytes, slots: Slots) -> None:
+    _answer(thread, right, _outgoing(thread.space, label, data, slots))
     thread.finish()
 
 
 def reply_recv(
-    thread: Thread, reply: int, message: Message, endpoint: Capability[Endpoint], timeout: int
+    thread: Thread, reply: int, label: int, data: bytes, slots: Slots, source: Target, timeout: int
 ) -> None:
+    message = _outgoing(thread.space, label, data, slots)
     right = thread.space.caps.get(reply)
     if right is not None and right.object.kind == "Reply":
         try:
             _answer(thread, right, message)
         except Refused:
             pass  # the caller is told, the server goes on
-    recv(thread, endpoint, timeout)
+    recv(thread, source, timeout)
 
 
 def endpoint_create(thread: Thread) -> None:

@@ -20,47 +20,56 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
-from kernel import capability, debug, device, endpoint, frame, notification, space, thread
-from kernel.abi import CALLS, Error, Fault, SpaceFlag, ThreadState, TraceEvent
-from kernel.capability import Capability, KernelObject, Refused
+from kernel import capability, debug, device, endpoint, frame, link, notification, space, thread
+from kernel.abi import CALLS, KINDS, Error, Fault, ThreadState, TraceEvent
+from kernel.capability import Refused
 from kernel.device import Device
 from kernel.effects import Answer, Effect, Resource, Resume
 from kernel.frame import Frame, Mapping
 from kernel.label import Matrix
+from kernel.link import Link
 from kernel.quota import Account
 from kernel.space import Space
 from kernel.thread import Thread
-from kernel.trace import Ring
+from kernel.trace import RING, SLACK, Ring
 
-__all__ = ["Account", "Device", "Frame", "Kernel", "Mapping", "Space", "Thread"]
+__all__ = ["Account", "Device", "Frame", "Kernel", "Link", "Mapping", "Space", "Thread"]
 
 _RUNNING, _DEAD = ThreadState.RUNNING, ThreadState.DEAD  # looking a member up takes a while
 _new = tuple.__new__  # of a named tuple, in half the time
-_CALL, _RETURN = TraceEvent.CALL, TraceEvent.RETURN
+Inspect = Callable[[Space], tuple[int, int, int]]
+"""What only the machine knows of a space: process id, CPU time in ns, resident bytes."""
+_CALL, _RETURN, _FULL = TraceEvent.CALL, TraceEvent.RETURN, RING + SLACK
 
 
 class Kernel:
     """All kernel state, and the transitions between states."""
 
-    def __init__(self, clock: Callable[[], int], memory: int) -> None:
+    def __init__(
+        self, clock: Callable[[], int], memory: int, inspect: Inspect = lambda _: (0, 0, 0)
+    ) -> None:
         self.clock = clock  # monotonic nanoseconds
+        self.inspect = inspect
         self.memory = Account(memory)  # all that user mode may cause to exist, in bytes
         self.spaces: dict[int, Space] = {}  # those whose end the machine has not seen
         self.labels = Matrix()
+        self.now = 0  # when the current event came
         self.trace = Ring()
-        self.note = self.trace.add
+        self.note = self.trace.add  # of (now, event, thread, a, b)
         self.effects: list[Effect] = []
         self.ending: deque[tuple[Space, Thread | None]] = deque()  # and who waits for it
         self.next_id = count(1).__next__  # a new object's
         self.resumed: deque[Thread] = deque()  # those that may do what was held back
-        self._deadlines: list[tuple[int, int, Thread]] = []  # heap; stale ones are skipped
+        self.deadlines: list[tuple[int, int, Thread]] = []  # heap; stale ones are skipped
 
     # Events: each returns what the machine has to do.
 
     def syscall(self, thread: Thread, request: list[Any]) -> list[Effect]:
         """Carry out ``request``, which ``wire.decode`` has checked, for a running thread."""
-        self.trace.now = self.clock()
+        self.now = self.clock()
         self.effects = []
+        if len(self.trace.events) > _FULL:
+            self.trace.trim()
         if thread.state is not _RUNNING or thread.held is not None:
             thread.space.end(Fault.MALFORMED, "a second call while one is outstanding")
         elif thread.suspended:
@@ -96,58 +105,29 @@ class Kernel:
         """An unmasked device has something to read."""
         return self._event(device.interrupt)
 
-    def inspected(self, thread: Thread, seen: dict[int, tuple[int, int, int]]) -> list[Effect]:
-        """What ``Inspect`` asked for: space id -> (process id, CPU time in ns, resident bytes)."""
-        return self._event(debug.inspected, thread, seen)
-
     def tick(self) -> list[Effect]:
         """Time out what is due."""
         return self._event(self._time_out)
 
     def _event(self, transition: Callable[..., None], *arguments: Any) -> list[Effect]:
-        self.trace.now = self.clock()
+        self.now = self.clock()
         self.effects = []
         transition(*arguments)
         return self.effects
 
     def _perform(self, thread: Thread, request: list[Any]) -> None:
-        first = request[1] if len(request) > 1 and type(request[1]) is int else 0
-        self.note(_CALL, thread.id, request[0], first)
-        handler, needed, sends = HANDLERS[request[0]]
-        space = thread.space
+        handler, needed, numbered = HANDLERS[request[0]]
+        self.note((self.now, _CALL, thread.id, request[0], request[1] if numbered else 0))
+        caps = thread.space.caps
         try:
             for place, kind, rights, optional in needed:
-                request[place] = space.lookup(request[place], kind, rights, optional)
-            if sends:  # its message is one argument
-                _, target, label, data, slots, *rest = request
-                handler(thread, target, endpoint.outgoing(space, label, data, slots), *rest)
-            else:
-                handler(thread, *request[1:])
+                slot = request[place]
+                found = request[place] = caps.get(slot)
+                if found is None or kind != found.object.kind or rights & ~found.rights:
+                    request[place] = thread.space.lookup(slot, kind, rights, optional)
+            handler(thread, *request[1:])
         except Refused as refused:
             thread.fail(refused.error)
-
-    # Boot: what the machine puts in place before the first event.
-
-    def boot(self, name: str, memory: int, label: int = 0) -> Space:
-        """Make a space that no other created, with ``memory`` bytes of quota and all flags."""
-        account = self.memory.open(memory)
-        if account is None:
-            raise ValueError(f"{memory} bytes for {name} are more than the machine has left")
-        # The flags are a plain integer, since ~ of an IntFlag forgets unknown bits.
-        space = Space(self, name, label, account, int(SpaceFlag.EXECUTABLE))
-        self.spaces[space.id] = space
-        return space
-
-    def give(self, space: Space, obj: KernelObject, rights: int, badge: int = 0) -> int:
-        """Install a first capability to ``obj``; return its slot."""
-        return Capability(obj, int(rights), badge).install(space)
-
-    def start(self, space: Space, entry: str, priority: int) -> Thread:
-        """Make the first thread of a booted space; the machine starts it."""
-        thread = Thread(space, entry, priority)
-        space.account.charge(thread.cost)
-        space.threads.append(thread)
-        return thread
 
     # What the handlers of the calls use.
 
@@ -161,7 +141,7 @@ class Kernel:
             thread.queue.remove(thread)  # as unblock, which would take a call more
             thread.queue = thread.message = None
         thread.state, thread.deadline = _RUNNING, 0
-        self.note(_RETURN, thread.id, answer[0])
+        self.note((self.now, _RETURN, thread.id, answer[0], 0))
         effect = _new(Resume, (thread, answer, resource, writable))
         if thread.suspended:
             thread.held = effect
@@ -173,32 +153,28 @@ class Kernel:
     def set_deadline(self, thread: Thread, timeout: int) -> None:
         """Let the blocked thread's call time out in ``timeout`` nanoseconds."""
         thread.deadline = self.clock() + timeout
-        heap = self._deadlines
+        heap = self.deadlines
         if len(heap) > 64 and len(heap) > 4 * sum(len(s.threads) for s in self.spaces.values()):
             valid = {(at, thread): order for at, order, thread in heap if thread.deadline == at}
-            heap[:] = [(at, order, thread) for (at, thread), order in valid.items()]
-            heapq.heapify(heap)
+            heap[:] = sorted((at, order, thread) for (at, thread), order in valid.items())
         heapq.heappush(heap, (thread.deadline, self.next_id(), thread))
-
-    def next_deadline(self) -> int | None:
-        """When ``tick`` is next due, in machine time."""
-        heap = self._deadlines
-        while heap and heap[0][2].deadline != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
 
     def _time_out(self) -> None:
         now = self.clock()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, _, thread = heapq.heappop(self._deadlines)
+        while self.deadlines and self.deadlines[0][0] <= now:
+            deadline, _, thread = heapq.heappop(self.deadlines)
             if thread.deadline == deadline:
                 thread.cancel()
                 thread.fail(Error.TIMED_OUT)
 
 
-_MODULES = (capability, debug, device, endpoint, frame, notification, space, thread)
+_MODULES = (capability, debug, device, endpoint, frame, link, notification, space, thread)
 _FUNCTIONS = {name: found for module in _MODULES for name, found in vars(module).items()}
 
 
-HANDLERS: Final = [(_FUNCTIONS[s.name], s.needed, "caps" in dict(s.arguments)) for s in CALLS]
-"""Of each call, by number: its function, the capabilities it needs, whether it sends a message."""
+HANDLERS: Final = [
+    (_FUNCTIONS[s.name], s.needed, s.arguments[:1] and KINDS[s.arguments[0][1]] is int)
+    for s in CALLS
+]
+"""Of each call, by number: its function, the capabilities it needs, whether its first argument is a
+number."""

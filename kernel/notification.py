@@ -36,7 +36,7 @@ class Notification(KernelObject):
     def signal(self, bits: int) -> None:
         """OR bits in and wake whoever waits for them."""
         self.word |= bits & WORD
-        self.kernel.note(TraceEvent.SIGNAL, 0, self.id, bits)
+        self.kernel.note((self.kernel.now, TraceEvent.SIGNAL, 0, self.id, bits))
         if self.word and self.waiters:
             self.waiters[0].finish(self.take())
         self.tell()

@@ -10,18 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kernel.abi import (
-    ALL_RIGHTS,
-    ANY,
-    CAPABILITY_COST,
-    MAX_NAME,
-    NULL,
-    SPACE_COST,
-    Error,
-    Fault,
-    Right,
-    TraceEvent,
-)
+from kernel import abi
+from kernel.abi import ANY, NULL, Error, Fault, Right
 from kernel.capability import Capability, KernelObject, Refused, require
 from kernel.effects import Kill
 from kernel.endpoint import Endpoint
@@ -38,7 +28,7 @@ class Space(KernelObject):
     """A protection domain."""
 
     def __init__(self, kernel: Kernel, name: str, label: int, account: Account, flags: int) -> None:
-        super().__init__(kernel, label, account.parent, SPACE_COST)
+        super().__init__(kernel, label, account.parent, abi.SPACE_COST)
         self.name, self.flags = name, flags
         self.account: Account = account  # charged with what it causes to exist, but itself
         self.creator: Space | None = None
@@ -50,6 +40,7 @@ class Space(KernelObject):
         self.mappings: dict[int, Mapping] = {}
         self.threads: list[Thread] = []  # the space lives as long as the first
         self.waiters: list[Thread] = []  # threads that wait until the machine has seen its end
+        self.budget = self.period = 0  # microseconds it may run per period; 0: no limit
         self.alive = True
         self.flows[(label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
 
@@ -85,7 +76,7 @@ class Space(KernelObject):
         if self.creator is not None:
             self.creator.children.pop(self, None)
         first = self.threads[0].id if self.threads else 0
-        kernel.note(TraceEvent.FAULT, first, self.id, fault)
+        kernel.note((kernel.now, abi.TraceEvent.FAULT, first, self.id, fault))
         kernel.effects.append(Kill(self, fault, detail))
         for thread in self.threads:
             thread.end()
@@ -133,13 +124,13 @@ def space_create(
     thread: Thread, name: str, quota: int, label: int, authority: object, flags: int, fault: Handler
 ) -> None:
     creator, kernel = thread.space, thread.kernel
-    require(0 < len(name.encode()) <= MAX_NAME, Error.BAD_ARGUMENT)
+    require(0 < len(name.encode()) <= abi.MAX_NAME, Error.BAD_ARGUMENT)
     require(not flags & ~creator.flags, Error.BAD_ARGUMENT)
     require(label == creator.label or authority, Error.BAD_CAPABILITY)
     require(not fault or not fault.object.conflicts(label, Right.SEND), Error.DENIED)
-    require(creator.account.free >= quota + SPACE_COST + CAPABILITY_COST, Error.NO_QUOTA)
+    require(creator.account.free >= quota + abi.SPACE_COST + abi.CAPABILITY_COST, Error.NO_QUOTA)
     space = Space(kernel, name, label, Account(quota, creator.account), flags)
-    slot = space.create(creator, int(ALL_RIGHTS))
+    slot = space.create(creator, int(abi.ALL_RIGHTS))
     creator.account.charge(quota)
     space.creator, space.fault = creator, fault
     kernel.spaces[space.id] = space

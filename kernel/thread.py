@@ -32,7 +32,6 @@ class Thread(KernelObject):
         self.flows[(space.label, PRODUCE | CONSUME)] = 1  # whoever controls it talks with its label
         self.space, self.name = space, name
         self.priority = priority  # 0 lowest, 255 highest
-        self.budget = self.period = 0  # microseconds it may run per period; 0: no limit
         self.state, self.suspended = ThreadState.RUNNING, False
         self.held: Resume | list[Any] | None = None  # answer or call kept back while suspended
         self.queue: deque[Thread] | None = None  # the one queue that it is blocked in
@@ -147,7 +146,7 @@ def thread_control(thread: Thread, cap: Capability[Thread] | None, what: int, va
     elif what == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
         target.priority = min(value, thread.priority)
     elif what == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
-        target.budget, target.period = value >> 32, value & 0xFFFFFFFF
+        target.space.budget, target.space.period = value >> 32, value & 0xFFFFFFFF
     elif what in (ThreadOp.SUSPEND, ThreadOp.RESUME):
         target.suspended = what == ThreadOp.SUSPEND
     else:

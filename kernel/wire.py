@@ -19,11 +19,13 @@ def _rule(spec: CallSpec) -> tuple[list[type], list[tuple[int, int]], list[int]]
     kinds = list(enumerate((kind for _, kind in spec.arguments), start=1))
     return (
         [int, *(KINDS[kind] for _, kind in kinds)],  # bool is not int here, on purpose
-        [(i, abi.FOREVER if kind == "timeout" else 0) for i, kind in kinds if KINDS[kind] is int],
+        [(i, _LEAST[kind]) for i, kind in kinds if kind in _LEAST],
         [i for i, kind in kinds if kind == "caps"],
     )
 
 
+_LEAST: Final = {"uint": 0, "rights": 0, "label": 0, "timeout": abi.FOREVER}
+"""The least that a number of a kind can be; a negative capability names nothing anyway."""
 _RULES: Final = [_rule(spec) for spec in CALLS]
 """Of each call's array: the exact types, where numbers are and the least they can be, and where
 lists of capabilities are."""

@@ -36,12 +36,12 @@ def test_state_machine_is_under_a_thousand_lines() -> None:
     assert 500 < source_lines(*files) < 1_000
 
 
-def test_privileged_code_does_not_grow() -> None:
+def test_privileged_code_is_under_two_thousand_lines() -> None:
     files = _files("kernel/*.py", "kernel/machine/*.py", "kernel/machine/host/*.py")
-    assert 1_000 < source_lines(*files) < 2_175
+    assert 1_000 < source_lines(*files) < 2_000
 
 
 def test_limits_of_the_interface() -> None:
-    assert len(abi.CALLS) == 28
+    assert len(abi.CALLS) == 30
     assert abi.MAX_PAYLOAD == 64 * 1024
     assert abi.MAX_CAPS == 8

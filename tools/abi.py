@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "servers" / "runtime" / "syscalls.py"
 MANUAL = ROOT / "docs" / "abi.md"
 
+_HANDING_OVER = ("map", "device_map", "link_open")
+"""Calls whose answer comes with a resource of the machine."""
 _TYPES = {
     "cap": "int",
     "uint": "int",
@@ -36,6 +38,7 @@ Written by ``cloister abi`` from the table in ``kernel.abi``: do not edit.
 from __future__ import annotations
 
 from servers.runtime.channel import Caller, Resource
+from servers.runtime.errors import raise_kernel_error
 
 
 class Syscalls(Caller):
@@ -55,7 +58,7 @@ def _wrap(text: str, indent: str, width: int = 99) -> str:
 
 def _result(spec: CallSpec) -> str:
     kinds = [_TYPES[kind] for _, kind in spec.results]
-    if spec.name in ("map", "device_map"):
+    if spec.name in _HANDING_OVER:
         kinds.append("Resource")
     if not kinds:
         return "None"
@@ -73,27 +76,26 @@ def _stub(spec: CallSpec) -> str:
         signature = f"    def {spec.name}(\n        self,\n{inner}    ) -> {_result(spec)}:"
     text = _wrap('"""' + " ".join(spec.text.split()) + '"""', "        ")
     names = [name for name, _ in spec.results]
-    if spec.name in ("map", "device_map"):
+    if spec.name in _HANDING_OVER:
         names.append("resource")
         body = (
             f"        answer, resource = self.invoke_resource([{call}])\n"
             f"        _, {', '.join(names[:-1])} = answer\n"
             f"        return {', '.join(names)}"
         )
-    elif not names:
-        body = f"        self.invoke([{call}])"
+        if not spec.results:
+            body = f"        return self.invoke_resource([{call}])[1]"
     else:
         body = (
-            f"        _, {', '.join(names)} = self.invoke([{call}])\n"
-            f"        return {', '.join(names)}"
+            f"        request = [{call}]\n"
+            "        answer = self.exchange(request)\n"
+            "        if answer[0]:\n"
+            "            raise_kernel_error(request, answer[0])"
         )
         if len(names) == 1:
-            body = (
-                f"        {names[0]}: {_result(spec)} = self.invoke([{call}])[1]\n"
-                f"        return {names[0]}"
-            )
-    if any(len(line) > 100 for line in body.splitlines()):
-        body = f"        request = [{call}]\n" + body.replace(f"([{call}])", "(request)")
+            body += f"\n        {names[0]}: {_result(spec)} = answer[1]\n        return {names[0]}"
+        elif names:
+            body += f"\n        _, {', '.join(names)} = answer\n        return {', '.join(names)}"
     return f"{signature}\n{text}\n{body}\n"
 
 

@@ -85,9 +85,9 @@ def _python() -> Iterator[Check]:
 
 
 def _isolation() -> Iterator[Check]:
-    from kernel.machine.host import sandbox  # for Linux alone
+    from tools.isolation import layers  # for Linux alone
 
-    for layer in sandbox.layers():
+    for layer in layers.layers():
         if layer.present:
             yield Check("Isolation", layer.name, "ok", layer.why or "tried, and it holds")
             continue

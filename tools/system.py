@@ -8,10 +8,9 @@ The host machine is a process of its own that this starts; the sim machine runs 
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -23,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgpack
 import msgspec
@@ -46,11 +45,19 @@ from servers.runtime.syscalls import Syscalls
 from tools import bytecode
 from tools.errors import UserError
 
+if TYPE_CHECKING:
+    from servers.runtime.host import HostChannel
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYSTEMS: Final = ROOT / "images" / "systems"
 _ENTRY: Final = "servers.init"
 _MEMORY: Final = 8 << 30
 _START_TIMEOUT: Final = 30.0
+_HEAP: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+"""Has the C library keep freed memory: in the kernel, a message's buffer comes and goes."""
 
 S = TypeVar("S", bound=Interface)
 
@@ -109,7 +116,6 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     if scheme == "state":
         folder = state_folder(source.description.name)
         folder.mkdir(parents=True, exist_ok=True)
-        _check_free(folder / rest)
         return config._replace(path=str(folder / rest))
     if scheme == "image":
         return config._replace(path=str(cache.folder() / "images" / rest))
@@ -122,27 +128,13 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     )
 
 
-def _check_free(path: Path) -> None:
-    """Say so now if another system has the file; the machine locks it when it is first used."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{path} is in use by another running system; end that one, "
-                "or set CLOISTER_STATE to another folder"
-            ) from None
-
-
 def _paths() -> list[str]:
     """The import path of user-mode programs: the code, and the installed packages."""
     packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return [str(ROOT), *sorted(packages)]
 
 
-def config(source: Source, weak: bool = False) -> BootConfig:
+def config(source: Source) -> BootConfig:
     """What a machine is booted with for a description."""
     try:
         resolved, devices = plan(source.description)
@@ -153,8 +145,6 @@ def config(source: Source, weak: bool = False) -> BootConfig:
         argument=msgspec.msgpack.encode(resolved),
         memory=_MEMORY,
         devices=[_file(device, source) for device in devices],
-        paths=_paths(),
-        weak=weak,
     )
 
 
@@ -197,49 +187,67 @@ class HostSystem(System):
     """A system on the host machine."""
 
     def __init__(
-        self, channel: Channel, slots: dict[str, int], kernel: subprocess.Popen[bytes]
+        self,
+        slots: dict[str, int],
+        descriptors: list[int],
+        notices: socket.socket,
+        kernel: subprocess.Popen[bytes],
     ) -> None:
-        super().__init__(channel, slots)
-        self._kernel = kernel
-        self._connection: socket.socket | None = None
+        from servers.runtime.host import operator_channel
+
+        self._kernel, self._notices = kernel, notices
+        self._channel: HostChannel | None = operator_channel(
+            descriptors[0], descriptors[1], notices, self._why
+        )
+        super().__init__(self._channel, slots)
         self.pid = kernel.pid
+
+    def _why(self) -> str:
+        """Why the kernel is gone, in words."""
+        said = _last_words(self._kernel)
+        return f"the system ended: {said or 'its kernel is gone'}"
 
     def close(self) -> None:
         """Hang up; the kernel ends every process and then itself."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
         try:
             self._kernel.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._kernel.kill()
             self._kernel.wait()
+        self._notices.close()
 
 
-def boot_host(boot_config: BootConfig) -> HostSystem:
-    """Start the kernel's process and boot it."""
-    from servers.runtime.host import operator_channel
+def boot_host(boot_config: BootConfig, weak: bool = False) -> HostSystem:
+    """Start the kernel's process and boot it; ``weak``: without the layers this host lacks."""
+    from tools.isolation import LackingLayers, layers, prepared
 
     bytecode.refresh(ROOT)
-    descriptors = sorted({d.fd for d in boot_config.devices if d.fd is not None})
-    devices = [
-        device if device.fd is None else device._replace(fd=descriptors.index(device.fd))
-        for device in boot_config.devices
-    ]
+    try:
+        boot_config, descriptors = prepared(boot_config, _paths(), layers.lacking() if weak else ())
+    except LackingLayers as error:
+        raise UserError(_what_is_missing() or f"this host lacks {error}") from None
+    try:
+        return _start(boot_config, descriptors)
+    finally:
+        for fd in descriptors:
+            os.close(fd)
+
+
+def _start(boot_config: BootConfig, descriptors: list[int]) -> HostSystem:
+    """Start the kernel's process, and hand it all it needs."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     main = ROOT / "kernel" / "machine" / "host" / "main.py"
-    command = [sys.executable, "-I", "-S", str(main), *boot_config.paths]
+    command = [sys.executable, "-I", "-S", str(main), *_paths()]
     with theirs:
         kernel = _spawn(command, theirs)
-    frame = boot_config._replace(devices=devices).pack()
     try:
-        ours.sendmsg(
-            [frame],
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))],
-        )
+        socket.send_fds(ours, [boot_config.pack()], descriptors)
         ours.settimeout(_START_TIMEOUT)
-        answer = ours.recv(1 << 16)
+        answer, channel, _, _ = socket.recv_fds(ours, 1 << 16, 2, socket.MSG_CMSG_CLOEXEC)
     except OSError as error:
         kernel.kill()
         raise UserError(f"the kernel did not start: {error}") from None
@@ -249,10 +257,29 @@ def boot_host(boot_config: BootConfig) -> HostSystem:
     status, result = msgpack.unpackb(answer)
     if status:
         kernel.wait()
-        raise UserError(result)
-    system = HostSystem(operator_channel(ours), result, kernel)
-    system._connection = ours
-    return system
+        raise UserError(_what_is_missing() or result)
+    return HostSystem(result, channel, ours, kernel)
+
+
+def _last_words(kernel: subprocess.Popen[bytes]) -> str:
+    """Why a kernel that is gone says it ended, and what to do if that was the host's fault."""
+    try:
+        said = kernel.communicate(timeout=5)[1] if kernel.stderr else b""
+    except (subprocess.TimeoutExpired, ValueError):
+        return ""
+    reason = said.decode(errors="replace").strip().removeprefix("cloister: ").removesuffix(".")
+    return (_what_is_missing() if "could not enter the sandbox" in reason else "") or reason
+
+
+def _what_is_missing() -> str:
+    """The layers of isolation that this host lacks, and what to do; empty if it has all."""
+    from tools.isolation import layers
+
+    lacking = "; ".join(f"{name} ({why})" for name, why in layers.lacking().items())
+    return lacking and (
+        f"this host lacks {lacking}: have it enabled, see `cloister doctor`, "
+        "or pass --allow-weak-isolation"
+    )
 
 
 def _spawn(command: list[str], channel: socket.socket) -> subprocess.Popen[bytes]:
@@ -260,12 +287,18 @@ def _spawn(command: list[str], channel: socket.socket) -> subprocess.Popen[bytes
 
     def place() -> None:
         os.dup2(channel.fileno(), 3)
+        os.set_inheritable(3, True)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        preexec_fn=place if channel.fileno() != 3 else None,
+        stderr=None if "CLOISTER_DEBUG_STDERR" in os.environ else subprocess.PIPE,
+        env=os.environ | _HEAP,
+        preexec_fn=place,
+        start_new_session=True,  # control-C is for the tool
         pass_fds=(3,),
         close_fds=True,
     )
@@ -336,12 +369,12 @@ def boot(
     """
     if machine == "sim" and repeatable:
         source = _without_guests(source)
-    boot_config = config(source, weak)
+    boot_config = config(source)
     if machine == "sim":
         return SimSystem(simulated(boot_config) if repeatable else boot_config, seed)
     with suppress(ValueError):  # not in the main thread: the caller's business
         signal.signal(signal.SIGTERM, _terminate)
-    return boot_host(boot_config)
+    return boot_host(boot_config, weak)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -45,6 +45,17 @@ class DeviceAccess(Protocol):
     def write(self, data: bytes) -> int: ...
 
 
+class LinkEnd(Protocol):
+    """One end of a link: whole messages, one way and the other."""
+
+    def send(self, data: bytes) -> None:
+        """Send a message, waiting while the other side has many to read; raises ``OSError`` once
+        the link is cut."""
+
+    def receive(self, timeout: int | None = None) -> bytes | None:
+        """The next message, empty once the link is cut; None if ``timeout`` ns pass without."""
+
+
 class Channel(Protocol):
     """What a machine gives to each thread."""
 
@@ -64,6 +75,9 @@ class Channel(Protocol):
     def device(self, resource: Resource) -> DeviceAccess:
         """Wrap what ``device_map`` handed over."""
 
+    def link(self, resource: Resource) -> LinkEnd:
+        """Wrap what ``link_open`` handed over."""
+
     def event(self) -> Event:
         """A flag for threads of this address space."""
 
@@ -72,19 +86,13 @@ class Channel(Protocol):
 
 
 class Caller:
-    """Raises kernel errors as exceptions; the base of the generated ``Syscalls``."""
+    """The base of the generated ``Syscalls``, whose methods raise kernel errors as exceptions."""
 
     __slots__ = ("channel", "exchange")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.exchange = channel.exchange
-
-    def invoke(self, request: list[Any]) -> list[Any]:
-        answer = self.exchange(request)
-        if answer[0]:
-            raise_kernel_error(request, answer[0])
-        return answer
 
     def invoke_resource(self, request: list[Any]) -> tuple[list[Any], Resource]:
         answer, resource = self.channel.exchange_resource(request)

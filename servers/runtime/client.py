@@ -26,31 +26,29 @@ _classes: dict[type[Interface], type[Interface]] = {}
 _error = msgspec.msgpack.Decoder(tuple[str, str])
 
 
-def _call(self: Any, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    data, slots = method.pack(args, kwargs)
-    system = self.system
-    attempts = self.retries
-    while True:
+def _stub(method: Method) -> Callable[..., Any]:
+    pack, index, decode = method.pack, method.index, method.result.decode
+
+    def stub(self: Any, *args: Any, **kwargs: Any) -> Any:
+        data, slots = pack(args, kwargs)
+        system, attempts = self.system, self.retries
+        while True:
+            try:
+                label, answer, caps = system.call(self.slot, index, data, slots, self.timeout)
+                break
+            except ServerDied:
+                if not attempts:
+                    raise
+                attempts -= 1
         try:
-            label, answer, caps = system.call(self.slot, method.index, data, slots, self.timeout)
-            break
-        except ServerDied:
-            if not attempts:
-                raise
-            attempts -= 1
-    try:
-        if label == ERROR:
+            if label != ERROR:
+                return decode(answer, caps, system)
             drop_all(caps, system)
             name, text = _error.decode(answer)
-            raise ServiceError.of(name, text)
-        return method.result.decode(answer, caps, system)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Failed(f"the answer of {method.name} does not fit the interface: {error}") from None
-
-
-def _stub(method: Method) -> Callable[..., Any]:
-    def stub(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _call(self, method, args, kwargs)
+        except (msgspec.MsgspecError, ValueError) as error:
+            text = f"the answer of {method.name} does not fit the interface: {error}"
+            raise Failed(text) from None
+        raise ServiceError.of(name, text)
 
     stub.__name__ = method.name
     return stub

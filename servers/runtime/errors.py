@@ -7,6 +7,7 @@ interface adds its own by subclassing; the class's name is what travels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NoReturn
 
 from kernel.abi import CALLS, Error
@@ -92,7 +93,7 @@ class NoDevice(KernelError):
 KernelError.kinds.update({kind.error: kind for kind in KernelError.__subclasses__()})
 
 
-def raise_kernel_error(request: list[object], error: int) -> NoReturn:
+def raise_kernel_error(request: Sequence[object], error: int) -> NoReturn:
     """Raise the exception for an error of a system call."""
     number = request[0]
     name = CALLS[number].name if isinstance(number, int) else "?"

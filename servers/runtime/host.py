@@ -1,9 +1,10 @@
-"""The runtime's side of the host machine: channels are sockets, frames are descriptors.
+"""The runtime's side of the host machine: channels are pipes, frames are descriptors.
 
-A process is born with two descriptors.  ``CHANNEL`` carries the system calls of its first thread;
-``NOTICE`` carries what the kernel asks of the process as a whole: to let go of a mapping that is
-revoked, and to start another thread, whose channel comes with the notice.  A thread of its own
-answers the notices, from the first mapping or thread on.
+A process is born with three descriptors.  ``REQUESTS`` takes the system calls of its first thread,
+``ANSWERS`` brings their answers; ``NOTICE`` carries what the kernel asks of the process as a whole:
+to let go of a mapping that is revoked, and to start another thread, whose channel comes with the
+notice.  It also brings the descriptors that calls asked for.  A thread of its own answers the
+notices, from the first one that can come on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import ctypes
 import gc
 import importlib
 import os
+import queue
+import select
 import socket
 import sys
 import threading
@@ -22,17 +25,21 @@ from typing import Any, Final, NoReturn
 import msgpack
 
 from kernel.abi import MAX_FRAME
-from servers.runtime.channel import Channel, DeviceAccess, Event, Memory, Resource
+from servers.runtime.channel import Channel, DeviceAccess, Event, LinkEnd, Memory, Resource
 from servers.runtime.start import environment, exit_thread
 
-CHANNEL: Final = 3
-"""Descriptor of the first thread's channel."""
+REQUESTS: Final = 3
+"""Descriptor of the first thread's system calls."""
 NOTICE: Final = 4
 """Descriptor of the notice channel."""
+ANSWERS: Final = 5
+"""Descriptor of the first thread's answers."""
 RELEASE: Final = 0
-"""Notice ``[RELEASE, mapping]``: let go of a mapping, and answer ``[mapping]``."""
+"""Notice ``[RELEASE, mapping]``: let go of a mapping, and answer with its number in 8 bytes."""
 THREAD: Final = 1
-"""Notice ``[THREAD, entry, argument]`` with a descriptor: run a thread on that channel."""
+"""Notice ``[THREAD, entry, argument]`` with two descriptors: run a thread on that channel."""
+HANDED: Final = 2
+"""Notice ``[HANDED]`` with the descriptor that a system call asked for; its answer comes next."""
 
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
@@ -61,9 +68,7 @@ def _mmap(address: int | None, size: int, protection: int, flags: int, fd: int) 
 class HostMemory:
     """A shared mapping of a frame's descriptor."""
 
-    def __init__(
-        self, fd: int, size: int, writable: bool, forget: Callable[[], object]
-    ) -> None:
+    def __init__(self, fd: int, size: int, writable: bool, forget: Callable[[], object]) -> None:
         self._forget = forget
         protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
         self._size = size
@@ -106,6 +111,23 @@ class HostDevice:
         return os.write(self.fd, data)
 
 
+class HostLink:
+    """A socket to another process, which the kernel can cut."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ready = select.poll()
+        self._ready.register(fd, select.POLLIN)
+
+    def send(self, data: bytes) -> None:
+        _write(self._fd, data)
+
+    def receive(self, timeout: int | None = None) -> bytes | None:
+        if timeout is not None and not self._ready.poll(timeout / 1e6):
+            return None
+        return _read(self._fd, MAX_FRAME)
+
+
 class HostEvent:
     """A flag for the threads of this process."""
 
@@ -129,15 +151,22 @@ class HostEvent:
 class HostProcess:
     """This process: what its threads share."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: socket.socket, kernel_gone: Callable[[], None]) -> None:
+        self._notices = notices
+        self._kernel_gone = kernel_gone
+        self._handed: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.handing = threading.Lock()  # for one thread at a time
         self._entries: dict[str, Entry] = {}
         self._memory: dict[int, HostMemory] = {}
         self._gone: set[int] = set()  # revoked before their answer to ``map`` was read
         self._lock = threading.Lock()
         self._listening = False
 
+    def handed(self) -> int:
+        """The descriptor that a system call asked for, which was answered."""
+        return self._handed.get()
+
     def map(self, fd: int, mapping: int, size: int, writable: bool) -> HostMemory:
-        self.listen()
         try:
             memory = HostMemory(fd, size, writable, lambda: self._memory.pop(mapping, None))
         finally:
@@ -170,18 +199,20 @@ class HostProcess:
                 threading.Thread(target=self._answer_notices, daemon=True).start()
 
     def _answer_notices(self) -> None:
-        notices = socket.socket(fileno=NOTICE)
+        notices = self._notices
         while True:
-            frame, fds, _, _ = socket.recv_fds(notices, MAX_FRAME, 1)
+            frame, fds, _, _ = socket.recv_fds(notices, MAX_FRAME, 2)
             if not frame:
-                os._exit(0)  # the kernel is gone
+                return self._kernel_gone()
             kind, *rest = _unpack(frame)
             if kind == RELEASE:
                 self._release(rest[0])
-                notices.send(_pack([rest[0]]))
+                notices.send(rest[0].to_bytes(8, "little"))
+            elif kind == HANDED:
+                self._handed.put(fds[0])
             elif kind == THREAD:
                 entry, argument = rest
-                channel = HostChannel(socket.socket(fileno=fds[0]), self)
+                channel = HostChannel(fds[0], fds[1], self)
                 body = self._entries.pop(entry, None)
                 threading.Thread(
                     target=_run_thread, args=(channel, body, argument), name=entry, daemon=True
@@ -201,39 +232,49 @@ def _leave() -> NoReturn:
 
 
 class HostChannel:
-    """One thread's socket to the kernel."""
+    """One thread's pipes to the kernel and back."""
 
     def __init__(
         self,
-        connection: socket.socket,
+        requests: int,
+        answers: int,
         process: HostProcess,
         leave: Callable[[], NoReturn] = _leave,
     ) -> None:
         self._leave = leave
         self._process = process
-        self._connection = connection
-        self._fd = connection.fileno()
+        self._requests, self._answers = requests, answers
 
     def exchange(self, request: list[Any]) -> list[Any]:
-        _write(self._fd, _pack(request))  # the socket's own methods take longer
-        answer = _read(self._fd, MAX_FRAME)
+        try:
+            _write(self._requests, _pack(request))
+            answer = _read(self._answers, MAX_FRAME)
+        except BrokenPipeError:
+            self._leave()
         if not answer:
             self._leave()
         found: list[Any] = _unpack(answer)
         return found
 
     def exchange_resource(self, request: list[Any]) -> tuple[list[Any], Resource]:
-        _write(self._fd, _pack(request))
-        answer, fds, _, _ = socket.recv_fds(self._connection, MAX_FRAME, 1)
-        if not answer:
-            self._leave()
-        return _unpack(answer), fds[0] if fds else None
+        self._process.listen()
+        with self._process.handing:
+            answer = self.exchange(request)
+            return answer, None if answer[0] else self._process.handed()
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self._requests)
+        os.close(self._answers)
 
     def memory(self, resource: Resource, mapping: int, size: int, writable: bool) -> Memory:
         return self._process.map(resource, mapping, size, writable)
 
     def device(self, resource: Resource) -> DeviceAccess:
         return HostDevice(resource)
+
+    def link(self, resource: Resource) -> LinkEnd:
+        return HostLink(resource)
 
     parallel = True
 
@@ -244,16 +285,18 @@ class HostChannel:
         self._process.register(entry, function)
 
 
-def operator_channel(connection: socket.socket) -> Channel:
+def operator_channel(
+    requests: int, answers: int, notices: socket.socket, why: Callable[[], str]
+) -> HostChannel:
     """The operator's channel of a host machine, for the tools.
 
-    Its calls raise ``ConnectionError`` once the kernel is gone.
+    Its calls raise ``ConnectionError`` once the kernel is gone, with what ``why`` says then.
     """
 
     def gone() -> NoReturn:
-        raise ConnectionError("the system ended: its kernel is gone")
+        raise ConnectionError(why())
 
-    return HostChannel(connection, HostProcess(), gone)
+    return HostChannel(requests, answers, HostProcess(notices, lambda: None), gone)
 
 
 def _tighten(program: bytes) -> None:
@@ -271,9 +314,9 @@ def _tighten(program: bytes) -> None:
 def run() -> None:
     """Be a user-mode process: receive what to run, run it, and leave."""
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    connection = socket.socket(fileno=CHANNEL)
-    channel = HostChannel(connection, HostProcess())
-    entry, argument, program, _ = _unpack(connection.recv(2 * MAX_FRAME))
+    notices = socket.socket(fileno=NOTICE)
+    entry, argument, program, _ = _unpack(notices.recv(2 * MAX_FRAME))
+    channel = HostChannel(REQUESTS, ANSWERS, HostProcess(notices, lambda: os._exit(0)))
 
     def body() -> object:
         module = importlib.import_module(f"{entry}.main")

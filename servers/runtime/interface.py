@@ -133,13 +133,13 @@ class Method:
             args = tuple(bound.arguments.values())[1:]
         return self.arguments.encode(args)
 
-    def unpack(self, data: bytes, slots: list[int], system: Syscalls) -> list[Any]:
+    def unpack(self, data: bytes, slots: list[int], system: Syscalls) -> tuple[Any, ...]:
         """Decode a call's arguments; raises ``BadRequest`` that names what is wrong."""
         try:
             found = self.arguments.decode(data, slots, system)
         except (msgspec.MsgspecError, ValueError) as error:
             raise BadRequest(f"{self.name}: {self._named(str(error))}") from None
-        return [getattr(found, name) for name in self.parameters]
+        return msgspec.structs.astuple(found)
 
     def _named(self, text: str) -> str:
         """The decoder's text with parameters named instead of counted."""

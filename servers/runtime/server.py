@@ -83,6 +83,20 @@ class Deferred:
                 pass  # the caller is gone, timed out or may not be talked to: it knows
 
 
+Bound = tuple[Method, Callable[..., Any]]
+"""A method of a protocol, and the function of an object that implements it."""
+
+
+class Target:
+    """An object that calls can be meant for."""
+
+    __slots__ = ("methods", "service")
+
+    def __init__(self, service: Interface) -> None:
+        self.service = service
+        self.methods: list[Bound] = [(m, getattr(service, m.name)) for m in service.methods()]
+
+
 class Server:
     """One endpoint, its root objects by the index of their offer, and its sessions."""
 
@@ -97,22 +111,22 @@ class Server:
         self.system = system
         self.endpoint = endpoint
         self.badge = 0  # of the message that is being handled
-        self._roots = roots
+        self._targets: dict[int, Target] = {i: Target(root) for i, root in roots.items()}
         self._notify = notify
         self._fault = fault
-        self._sessions: dict[int, Interface] = {}
         self._next = SESSION
         self._running = True
 
     def session(self, service: Interface) -> Endpoint:
         """A capability whose holder's calls go to ``service``."""
         self._next += 1
-        self._sessions[self._next] = service
+        self._targets[self._next] = Target(service)
         return self.endpoint.mint(Right.SEND | Right.GRANT, self._next)
 
     def close(self, service: Interface) -> None:
         """Forget a session; calls to it are refused from now on."""
-        self._sessions = {b: found for b, found in self._sessions.items() if found is not service}
+        kept = {b: target for b, target in self._targets.items() if target.service is not service}
+        self._targets = kept
 
     def stop(self) -> None:
         """Return from ``run`` after the message that is being handled."""
@@ -148,9 +162,8 @@ class Server:
     ) -> tuple[int, bytes, list[int]] | None:
         """Carry out one call; the answer to send, or None if it comes later or is not wanted."""
         try:
-            service, method = self._find(badge, label, slots)
-            arguments = method.unpack(data, slots, self.system)
-            result = getattr(service, method.name)(*arguments)
+            method, function = self._find(badge, label, slots)
+            result = function(*method.unpack(data, slots, self.system))
             if isinstance(result, Deferred):
                 result.attach(method, reply)
                 return None
@@ -163,17 +176,12 @@ class Server:
             data = _error(Failed.__name__, f"{type(error).__name__}: {error}")
         return (ERROR, data, []) if reply != NULL else None
 
-    def _find(self, badge: int, label: int, slots: list[int]) -> tuple[Interface, Method]:
-        """The object and the method that a message is meant for."""
-        if badge & SESSION:
-            service = self._sessions.get(badge)
-        else:
-            service = self._roots.get(badge >> OFFER_SHIFT)
-        if service is None:
-            drop_all(slots, self.system)
+    def _find(self, badge: int, label: int, slots: list[int]) -> Bound:
+        """The method that a message is meant for."""
+        target = self._targets.get(badge if badge & SESSION else badge >> OFFER_SHIFT)
+        if target is not None and label < len(target.methods):
+            return target.methods[label]
+        drop_all(slots, self.system)
+        if target is None:
             raise BadRequest("the session was closed")
-        methods = service.methods()
-        if label >= len(methods):
-            drop_all(slots, self.system)
-            raise BadRequest(f"{service.protocol.__name__} has no method {label}")
-        return service, methods[label]
+        raise BadRequest(f"{target.service.protocol.__name__} has no method {label}")

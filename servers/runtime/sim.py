@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from servers.runtime.channel import Channel, DeviceAccess, Event, Memory, Resource
+from servers.runtime.channel import Channel, DeviceAccess, Event, LinkEnd, Memory, Resource
 from servers.runtime.environment import Environment
 from servers.runtime.start import environment, exit_thread
 
@@ -84,6 +84,10 @@ class SimChannelAdapter:
     def device(self, resource: Resource) -> DeviceAccess:
         device: DeviceAccess = resource
         return device
+
+    def link(self, resource: Resource) -> LinkEnd:
+        end: LinkEnd = resource
+        return end
 
     parallel = False
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from kernel.abi import ALL_RIGHTS, CALLS, FOREVER, NULL, CallSpec, Error, Right, ThreadState
 from kernel.device import DEBUG, POLICY, Device
 from kernel.effects import (
+    Cut,
     DropFrame,
     Effect,
     EndThread,
-    Inspect,
     Kill,
     Resume,
     Schedule,
@@ -22,6 +22,8 @@ from kernel.effects import (
 )
 from kernel.frame import Frame, Mapping
 from kernel.kernel import Kernel
+from kernel.link import Link
+from kernel.machine.config import first_thread, give, new_space
 from kernel.space import Space
 from kernel.thread import Thread
 from kernel.wire import check
@@ -49,14 +51,14 @@ class WatchedKernel(Kernel):
     """A kernel that tells of each answer when it is decided, before it may be held back."""
 
     def __init__(self, clock: Callable[[], int], memory: int) -> None:
-        super().__init__(clock, memory)
+        super().__init__(clock, memory, lambda _: (4711, 22, 33))
         self.watch: Callable[[Thread, tuple[Any, ...]], None] | None = None
 
     def answer(
         self,
         thread: Thread,
         answer: tuple[Any, ...],
-        resource: Mapping | Device | None = None,
+        resource: Mapping | Device | Link | None = None,
         writable: bool = False,
     ) -> None:
         if self.watch is not None and thread.state is not ThreadState.DEAD:
@@ -78,19 +80,19 @@ class World:
         self.effects: list[Effect] = []  # of the last event
         self.killed: list[Kill] = []  # to be confirmed
         self.unmaps: list[Unmap] = []
-        self.inspections: list[Inspect] = []
+        self.cut: list[Link] = []
         self.unmasked: list[Device] = []
         self.dropped: list[Frame] = []
         self.started: list[Start] = []
         self.ended_threads: list[Thread] = []
-        space = self.kernel.boot("init", memory // 2)
-        self.init = Actor(self, self.kernel.start(space, "init", 200))
+        space = new_space(self.kernel, "init", memory // 2)
+        self.init = Actor(self, first_thread(space, "init", 200))
         self.policy = self.give(Device(self.kernel, POLICY, 0))
         self.debug = self.give(Device(self.kernel, DEBUG, 0))
 
     def give(self, device: Device) -> int:
         """Hand a device to init, as at boot."""
-        return self.kernel.give(self.init.space, device, ALL_RIGHTS)
+        return give(self.init.space, device, ALL_RIGHTS)
 
     def device(self, name: str = "disk", size: int = 0) -> tuple[Device, int]:
         """A new device and init's capability to it."""
@@ -113,8 +115,8 @@ class World:
                     self.killed.append(effect)
                 case Unmap():
                     self.unmaps.append(effect)
-                case Inspect():
-                    self.inspections.append(effect)
+                case Cut(link=link):
+                    self.cut.append(link)
                 case Unmask(device=device):
                     self.unmasked.append(device)
                 case DropFrame(frame=frame):
@@ -129,7 +131,7 @@ class World:
         for thread in [thread for thread in self.calls if thread.state is ThreadState.DEAD]:
             del self.calls[thread]
         if self.prompt:
-            while self.killed or self.unmaps or self.inspections:
+            while self.killed or self.unmaps:
                 self.confirm()
             self.effects = effects
 
@@ -165,8 +167,6 @@ class World:
             space = self.killed.pop(0).space
             self.unmaps = [found for found in self.unmaps if found.mapping.space is not space]
             self.carry_out(self.kernel.ended(space))
-        elif self.inspections:
-            self.carry_out(self.kernel.inspected(self.inspections.pop(0).thread, {}))
 
 
 class Actor:

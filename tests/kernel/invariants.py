@@ -16,6 +16,7 @@ from kernel.endpoint import Endpoint, Reply
 from kernel.frame import Frame, Mapping
 from kernel.kernel import Kernel
 from kernel.label import CONSUME, PRODUCE, flow, meet
+from kernel.link import Link
 from kernel.notification import Notification
 from kernel.quota import Account
 from kernel.space import Space
@@ -92,6 +93,14 @@ def check_derivation(kernel: Kernel, known: list[KernelObject]) -> None:
         assert set(thread.reply.holders) <= {thread.reply_cap}, "a reply is for a call that waits"
 
 
+def check_links(world_cut: set[Link], known: list[KernelObject]) -> None:
+    """A link whose ends' capabilities are not all where they were when they were used is cut."""
+    for obj in known:
+        if isinstance(obj, Link) and obj not in world_cut:
+            for end, cap in obj.ends.items():
+                assert cap in obj.holders and cap.rights & end, "an end is cut with its capability"
+
+
 def check_mappings(kernel: Kernel, known: list[KernelObject]) -> None:
     """A mapping ends with its capability; what is being removed is still known."""
     mappings: set[Mapping] = set()
@@ -135,7 +144,7 @@ def check_threads(kernel: Kernel, known: list[KernelObject]) -> None:
         waiters.update(space.waiters)
         for mapping in space.mappings.values():
             waiters.update(mapping.waiters)
-    deadlines = {(at, thread) for at, _, thread in kernel._deadlines}
+    deadlines = {(at, thread) for at, _, thread in kernel.deadlines}
     for thread in threads(kernel):
         state = thread.state
         queued = state in QUEUED

@@ -7,7 +7,15 @@ from typing import Any
 import msgpack
 import pytest
 
-from kernel.abi import ALL_RIGHTS, MAX_PAYLOAD, NULL, DebugOp, Error, ThreadState, TraceEvent
+from kernel.abi import (
+    MAX_PAYLOAD,
+    NULL,
+    DebugOp,
+    Error,
+    ThreadOp,
+    ThreadState,
+    TraceEvent,
+)
 from tests.kernel.harness import Service, World, provokes
 
 
@@ -29,27 +37,15 @@ def test_spaces(world: World) -> None:
     assert rows["worker"] == [
         *(space.id, "worker", 0, 0, space.account.used, space.account.limit),
         *(0, 0, 1),
-        *(0, 0, 0),
+        *(4711, 22, 33),
+        *(0, 0),
     ]
 
 
-def test_spaces_wait_for_what_the_machine_knows(world: World) -> None:
-    world.prompt = False
-    world.init.blocks("debug", world.debug, DebugOp.SPACES, 0)
-    assert world.init.thread.state is ThreadState.INSPECTING
-    seen = {world.init.space.id: (4711, 22, 33)}
-    world.carry_out(world.kernel.inspected(world.inspections.pop().thread, seen))
-    rows, following = world.init.result()
-    assert msgpack.unpackb(rows)[0][-3:] == [4711, 22, 33] and following == 0
-
-
-def test_inspection_that_comes_too_late(world: World) -> None:
-    world.prompt = False
-    child = world.init.child()
-    given = world.init.mint(world.debug, ALL_RIGHTS, 0, child)
-    child.blocks("debug", given, DebugOp.SPACES, 0)
-    world.carry_out(world.kernel.malformed(child.thread, ""))
-    assert world.kernel.inspected(child.thread, {}) == []
+def test_spaces_tell_their_budget(world: World) -> None:
+    world.init.ok("thread_control", NULL, ThreadOp.BUDGET, 3 << 32 | 10)
+    rows = {row[1]: row for row in report(world, DebugOp.SPACES)}
+    assert rows["init"][-2:] == [3, 10]
 
 
 def test_threads_and_what_they_wait_for(world: World) -> None:

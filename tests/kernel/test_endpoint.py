@@ -15,6 +15,7 @@ from kernel.abi import (
     Fault,
     Right,
 )
+from kernel.machine.sim.machine import next_deadline
 from tests.kernel import invariants
 from tests.kernel.harness import FULL, MIB, Actor, Service, World, provokes
 
@@ -371,14 +372,14 @@ def test_next_deadline_is_the_earliest(world: World) -> None:
     kernel = world.kernel
     actors = [world.init.spawn() for _ in range(3)]
     endpoint = world.init.endpoint()
-    assert kernel.next_deadline() is None
+    assert next_deadline(kernel) is None
     for actor, timeout in zip(actors, (30, 10, 20), strict=True):
         actor.blocks("recv", endpoint, timeout)
-    assert kernel.next_deadline() == world.now + 10
+    assert next_deadline(kernel) == world.now + 10
     world.init.ok("send", endpoint, *message(), 0)  # the first in the queue, due last
     world.advance(10)
     assert actors[1].error() == Error.TIMED_OUT
-    assert kernel.next_deadline() == world.now + 10
+    assert next_deadline(kernel) == world.now + 10
 
 
 def test_timed_calls_leave_nothing_behind(world: World) -> None:
@@ -387,4 +388,4 @@ def test_timed_calls_leave_nothing_behind(world: World) -> None:
         service.server.blocks("recv", service.receive, 1 << 40)
         service.client.ok("send", service.send, *message(), 1 << 40)
         service.server.result()
-    assert len(world.kernel._deadlines) <= 65
+    assert len(world.kernel.deadlines) <= 65

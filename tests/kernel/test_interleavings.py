@@ -16,6 +16,7 @@ import pytest
 from kernel.abi import NULL, Right, ThreadOp, ThreadState
 from kernel.endpoint import Reply
 from kernel.frame import Frame
+from kernel.machine.sim.machine import next_deadline
 from tests.kernel.harness import FULL, Actor, World
 from tests.kernel.walk import History
 
@@ -43,7 +44,7 @@ class Run:
             for actor, steps in self.programs
             if steps and actor.thread.state is ThreadState.RUNNING and actor.thread.held is None
         ]
-        due = world.kernel.next_deadline()
+        due = next_deadline(world.kernel)
         if due is not None:
             found.append(partial(world.advance, due - world.now))
         if world.killed or world.unmaps:

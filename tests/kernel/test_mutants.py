@@ -73,7 +73,7 @@ def badge_changes(patch: pytest.MonkeyPatch) -> None:
 
 
 def reply_is_not_used_up(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reply, "use", lambda self: self.caller)
+    patch.setattr(Reply, "use", lambda self, _: self.caller)
 
 
 def message_is_delivered_again(patch: pytest.MonkeyPatch) -> None:

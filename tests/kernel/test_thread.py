@@ -97,7 +97,7 @@ def test_bad_operations(world: World, operation: int, value: int) -> None:
 
 def test_budget(world: World) -> None:
     world.init.ok("thread_control", NULL, ThreadOp.BUDGET, 3 << 32 | 10)
-    assert (world.init.thread.budget, world.init.thread.period) == (3, 10)
+    assert (world.init.space.budget, world.init.space.period) == (3, 10)
     assert isinstance(world.effects[0], Schedule)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernel.abi import Fault, TraceEvent
-from kernel.trace import RING, Ring
+from kernel.trace import RING, SLACK, Ring
 from tests.kernel.harness import SPECS, Service, World
 
 
@@ -16,15 +16,25 @@ def events(world: World, kind: TraceEvent) -> list[tuple[int, ...]]:
 def test_ring_forgets_the_oldest() -> None:
     ring = Ring()
     for number in range(RING + 10):
-        ring.add(number, 0, 0)
+        ring.add((0, number, 0, 0, 0))
     found = ring.since(0, RING + 10)
     assert len(found) == RING and found[0][0] == 11 and found[-1][0] == RING + 10
+    ring.trim()
+    assert len(ring.events) == RING and ring.sequence == RING + 10
+    assert ring.since(0, RING + 10) == found
+
+
+def test_ring_is_bounded(world: World) -> None:
+    for _ in range(RING):
+        world.init.ok("clock")
+    assert len(world.kernel.trace.events) <= RING + SLACK + 10
+    assert world.kernel.trace.sequence >= 2 * RING
 
 
 def test_since_starts_at_a_sequence_number() -> None:
     ring = Ring()
     for number in range(10):
-        ring.add(number, 0, 0)
+        ring.add((0, number, 0, 0, 0))
     assert [event[0] for event in ring.since(4, 3)] == [4, 5, 6]
     assert [event[0] for event in ring.since(9, 100)] == [9, 10]
     assert ring.since(11, 1) == [] and ring.since(1 << 64, 1) == []

@@ -29,6 +29,7 @@ from kernel.capability import Capability, KernelObject
 from kernel.device import Device
 from kernel.endpoint import Endpoint, Reply
 from kernel.frame import Frame, Mapping
+from kernel.link import Link
 from kernel.notification import Notification
 from kernel.space import Space
 from kernel.thread import Thread
@@ -120,6 +121,7 @@ class History:
         """Check what can be seen after a step; called after each."""
         self.steps += 1
         invariants.check(self.world.kernel)
+        invariants.check_links({*self.world.cut}, invariants.objects(self.world.kernel))
         assert all(cap.space is None for cap in self._revoked), "a revoke leaves no descendant"
         self._revoked.clear()
         before = self._held
@@ -271,7 +273,7 @@ class Walker:
         """Something that happens below the kernel."""
         world = self.world
         what = self.choose(10)
-        if what < 5 and (world.unmaps or world.killed or world.inspections):
+        if what < 5 and (world.unmaps or world.killed):
             if world.unmaps and self.choose(2):
                 world.unmaps.append(world.unmaps.pop(0))  # in any order
             world.confirm()
@@ -351,8 +353,10 @@ class Walker:
             self._ask(actor, "cap_revoke", slot)
 
     def memory(self, actor: Actor) -> None:
-        what = self.choose(6)
-        if what < 3:
+        what = self.choose(8)
+        if what > 5:
+            self._links(actor)
+        elif what < 3:
             self._ask(actor, "map", self._slot(actor, Frame), self._pick([1, 3, 3, 2]))
         elif what == 3:
             mapping = self._pick([*actor.space.mappings, 0])
@@ -362,6 +366,13 @@ class Walker:
         else:
             name = self._pick(["endpoint_create", "notification_create"])
             self._ask(actor, name)
+
+    def _links(self, actor: Actor) -> None:
+        if self.choose(3):
+            end = self._pick([Right.SEND, Right.RECEIVE])
+            self._ask(actor, "link_open", self._slot(actor, Link, end), end)
+        else:
+            self._ask(actor, "link_create")
 
     def lives(self, actor: Actor) -> None:
         """Spaces and threads come and go."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.machine.host import sandbox
 from tools import cli, doctor
+from tools.isolation import layers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,8 +34,8 @@ def test_what_is_missing_is_said_with_what_to_do(
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    lacking = sandbox.Layer("user namespace", False, "a process keeps the user's rights")
-    monkeypatch.setattr(sandbox, "layers", lambda: [lacking])
+    lacking = layers.Layer("user namespace", False, "a process keeps the user's rights")
+    monkeypatch.setattr(layers, "layers", lambda: [lacking])
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CLOISTER_CACHE", str(tmp_path))
@@ -74,7 +74,7 @@ LAYERS = (
 
 @pytest.mark.parametrize(("name", "advice"), LAYERS)
 def test_each_layer_has_its_advice(name: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "layers", lambda: [sandbox.Layer(name, False, "without it")])
+    monkeypatch.setattr(layers, "layers", lambda: [layers.Layer(name, False, "without it")])
     check = next(check for check in doctor.gather() if check.name == name)
     assert (check.status, check.found) == ("missing", "without it")
     assert advice in check.advice
@@ -83,12 +83,12 @@ def test_each_layer_has_its_advice(name: str, advice: str, monkeypatch: pytest.M
 
 def test_every_layer_of_the_sandbox_is_looked_at() -> None:
     names = {check.name for check in doctor.gather() if check.group == "Isolation"}
-    assert names == {layer.name for layer in sandbox.layers()}
+    assert names == {layer.name for layer in layers.layers()}
 
 
 def test_other_systems_are_sent_to_the_sim_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(sandbox, "layers", lambda: pytest.fail("it is for Linux alone"))
+    monkeypatch.setattr(layers, "layers", lambda: pytest.fail("it is for Linux alone"))
     checks = {check.name: check for check in doctor.gather()}
     assert checks["Linux"].status == "missing"
     assert "--machine sim" in checks["Linux"].advice

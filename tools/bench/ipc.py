@@ -74,7 +74,7 @@ def _pin(pid: int, core: int) -> None:
 def _mediated(core: int, weak: bool) -> Iterator[Caller]:
     """A running system of the benchmark's processes, all of it on one core."""
     source = systems.Source(_description(), Path())
-    with systems.boot_host(systems.config(source, weak)) as system:
+    with systems.boot_host(systems.config(source), weak) as system:
         caller = system.open(Caller, "client")
         caller.typed(1, SIZE)
         for space in system.debug(DebugOp.SPACES):

@@ -201,7 +201,7 @@ class Timeline:
         """What ``debug`` would report, without a call."""
         if operation is DebugOp.TRACE:
             return (list(event) for event in self.kernel.trace.since(1, RING))
-        return iter(debug.rows(self.kernel, operation, {}))
+        return iter(debug.rows(self.kernel, operation))
 
     def ready(self) -> list[int]:
         """Threads that could run now."""

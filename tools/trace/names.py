@@ -36,6 +36,8 @@ class Space(NamedTuple):
     pid: int
     cpu_ns: int
     resident: int
+    budget: int
+    period: int
 
 
 class Thread(NamedTuple):

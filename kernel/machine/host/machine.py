@@ -2,28 +2,28 @@
 
 **For the tool.**  Run ``python -I -S kernel/machine/host/main.py PATH...``, where the paths are the
 import path of ``kernel`` and ``msgpack``, with one end of a SEQPACKET socket as descriptor 3: the
-*operator channel*.  Send ``BootConfig.pack()`` as its first frame, with the descriptors that
+operator's notice channel.  Send ``BootConfig.pack()`` as its first frame, with the descriptors that
 ``DeviceConfig.fd`` counts attached to it (``SCM_RIGHTS``, at most 250).  The answer is msgpack
-``[0, {name: slot}]``, the operator's capabilities, or ``[1, sentence]`` and exit status 1.  From
-then on the socket is the channel of the operator's thread.  The machine ends, with all its
-processes, when that channel or the process that started it does, or when the root task ends; then
-it writes why to its standard error and exits with 1, or with 0 if the root task's work was done.
+``[0, {name: slot}]``, the operator's capabilities, with the two descriptors of its thread's channel
+attached, or ``[1, sentence]`` and exit status 1.  The machine ends, with all its processes, when
+that channel or the process that started it does, or when the root task ends; then it writes why to
+its standard error and exits with 1, or with 0 if the root task's work was done.
 
-**For the runtime.**  A process is executed as ``python -I -S -B -X utf8 servers/runtime/start.py
-PATH...`` with three things on two descriptors:
+**For the runtime.**  A process executes ``BootConfig.command`` with three descriptors:
 
-* 3, the channel of its first thread: SEQPACKET, one system call a frame out, its answer in.  The
-  descriptor of ``map`` and ``device_map`` comes attached to the answer.  A frame that comes before
-  the first answer: msgpack ``[entry, argument, filter, flags]``.  The filter is a BPF program to
-  install (``prctl(PR_SET_SECCOMP)``) after importing, empty if the host cannot; the flags are the
-  ``SpaceFlag`` of the space.
-* 4, the notice channel, SEQPACKET.  ``[0, mapping]`` asks to let go of a mapping: unmap it, close
-  its descriptor, and say ``[mapping]``, at once also for a mapping of which nothing is known yet:
-  its answer may be on its way, and must be read and dropped.  ``[1, entry, argument]`` starts a
-  thread; its channel is attached.
+* 3 and 5, the channel of its first thread: pipes for system calls out and for answers in, each
+  msgpack, one outstanding at a time.
+* 4, the notice channel, SEQPACKET.  The first notice: ``[entry, argument, filter, flags]``.  The
+  filter is a BPF program to install (``prctl(PR_SET_SECCOMP)``) after importing, empty if the host
+  cannot; the flags are the ``SpaceFlag`` of the space.  Then ``[0, mapping]`` asks to let go of a
+  mapping: unmap it, close its descriptor, and say its number in 8 bytes, the lowest first; at once
+  also for a mapping of
+  which nothing is known yet: its answer may be on its way, and must be dropped.  ``[1, entry,
+  argument]`` starts a thread; both descriptors of its channel are attached.  ``[2]`` brings the
+  descriptor that ``map``, ``device_map`` or ``link_open`` asked for, before its answer.
 
 A process that closes its channel or leaves answers unread is killed; so is one that speaks out of
-turn, once the kernel reads it.  Time budgets of threads are not applied on this machine.
+turn, once the kernel reads it, or makes a forbidden system call of the host.
 
 **Inside.**  A loop waits for channels, processes' ends, devices and timers, feeds the kernel one
 event at a time and carries out its effects in order.  Nothing in it waits for a process.  An event
@@ -39,25 +39,23 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, get_args
 
-import msgpack
-
 from kernel import effects as fx
 from kernel.abi import MAX_FRAME, Error, Fault
-from kernel.effects import Effect, Resume
-from kernel.kernel import Device, Kernel, Space, Thread
+from kernel.effects import Answer, Effect, Resume
+from kernel.kernel import Device, Kernel, Mapping, Space, Thread
 from kernel.machine.config import BootConfig, boot
 from kernel.machine.host import linux, memory
 from kernel.machine.host.devices import HostDevice
-from kernel.machine.host.process import Process, channel_pair, niceness, unread
-from kernel.machine.host.sandbox import Sandbox, interpreter
+from kernel.machine.host.process import PACKETS, Channel, Process, niceness
+from kernel.machine.host.sandbox import Sandbox
 from kernel.wire import Malformed, decode, pack
 
-RUNTIME = os.path.join("servers", "runtime", "start.py")
+_write = os.write
 _EVENTS = 16  # of one wait
 _ENDING = 200_000_000  # nanoseconds from the end of a process's channels to its own
 _NEVER = 1 << 62  # in nanoseconds
@@ -74,13 +72,15 @@ class Halt(Exception):
 class Machine:
     """A booted system."""
 
-    def __init__(self, config: BootConfig, channel: socket.socket, descriptors: list[int]) -> None:
-        self._command = _command(config.paths)
-        self._sandbox = Sandbox([*config.paths, *config.readable], config.memory, config.weak)
-        self.kernel = kernel = Kernel(time.monotonic_ns, config.memory)
+    def __init__(self, config: BootConfig, notices: socket.socket, descriptors: list[int]) -> None:
+        self._sandbox = Sandbox(config, descriptors)
+        self._forbidden = config.forbidden
+        self.kernel = kernel = Kernel(
+            time.monotonic_ns, config.memory, lambda s: s.machine.seen() if s.machine else (0, 0, 0)
+        )
         self._epoll = select.epoll()
-        self._threads: dict[int, Thread] = {}  # by descriptor of their channel
-        self._channels: dict[Thread, socket.socket] = {}
+        self._threads: dict[int, Thread] = {}  # by where their calls come from
+        self._channels: dict[Thread, Channel] = {}
         self._others: dict[int, Callable[[], None]] = {}  # what to do for another descriptor
         self._processes: dict[Process, None] = {}
         self._posted: deque[Callable[[], list[Effect]]] = deque()
@@ -95,8 +95,9 @@ class Machine:
         self._root, self._operator = booted.start.thread.space, booted.operator
         self.operator_slots = booted.operator_slots
         self._reason = ""  # the root task ended
-        channel.setblocking(False)
-        self._open_channel(self._operator, channel)
+        self._notices = notices  # the operator's
+        self.operator_channel = Channel()
+        self._open_channel(self._operator, self.operator_channel)
         self._watch(os.pidfd_open(os.getppid()), partial(self._hung_up, self._operator))
         self._watch(self._clock, self._elapse)
         self._carry_out([booted.start])
@@ -106,26 +107,24 @@ class Machine:
     def run(self) -> None:
         """Run until ``Halt``."""
         gc.collect()
+        gc.set_threshold(100_000)
         gc.freeze()
         threads, posted, wait = self._threads, self._posted, self._epoll.poll
-        syscall, next_deadline = self.kernel.syscall, self.kernel.next_deadline
-        read, ready, carry_out = os.read, select.EPOLLIN, self._carry_out
+        deadlines, take, carry_out = self.kernel.deadlines, self._take, self._carry_out
+        read, ready = os.read, select.EPOLLIN
         while True:
             while posted:
                 carry_out(posted.popleft()())
-            due = next_deadline()
-            if due is not None and due < self._alarm:
-                self._set_alarm(due)
+            if deadlines and deadlines[0][0] < self._alarm:
+                self._set_alarm(deadlines[0][0])
             for fd, event in wait(None, _EVENTS):
                 thread = threads.get(fd)
                 if thread is not None and event == ready:  # here, speed matters
                     try:
-                        effects = syscall(thread, decode(read(fd, _LIMIT)))
-                    except Malformed as error:
-                        effects = self.kernel.malformed(thread, str(error))
+                        frame = read(fd, _LIMIT)
                     except OSError:  # there is nothing to read
                         continue
-                    carry_out(effects)
+                    carry_out(take(thread, frame))
                 elif thread is not None:
                     self._drain(thread, fd)
                 elif fd in self._others:  # else closed by what came before
@@ -133,21 +132,20 @@ class Machine:
                 while posted:
                     carry_out(posted.popleft()())
 
+    def _take(self, thread: Thread, frame: bytes) -> list[Effect]:
+        try:
+            return self.kernel.syscall(thread, decode(frame))
+        except Malformed as error:
+            return self.kernel.malformed(thread, str(error))
+
     def _drain(self, thread: Thread, fd: int) -> None:
         """The other end of a channel is closed: carry out what is left in it."""
-        while thread.machine == fd:
-            try:
-                frame = os.read(fd, _LIMIT)
-                if not frame:
-                    return self._hung_up(thread)
-                self._carry_out(self.kernel.syscall(thread, decode(frame)))
-            except Malformed as error:
-                self._carry_out(self.kernel.malformed(thread, str(error)))
-            except ConnectionResetError:
-                pass  # it had not read all; so it is told once
-            except BlockingIOError:
-                return None  # an event of what had its descriptor's number before
-        return None
+        with suppress(BlockingIOError):  # an event of what had its descriptor's number before
+            while frame := os.read(fd, _LIMIT):
+                self._carry_out(self._take(thread, frame))
+                if thread not in self._channels:
+                    return
+            self._hung_up(thread)
 
     def post(self, event: Callable[..., list[Effect]], *arguments: Any) -> None:
         """Have the kernel take an event, when the effects before it are carried out."""
@@ -162,15 +160,6 @@ class Machine:
     def _give_up(self, process: Process) -> None:
         """A process that has closed a channel is ending, for a reason that is yet to be seen."""
         self.after(_ENDING, partial(process.kill, "closed its channel"))
-
-    def _speaks(self, process: Process, thread: Thread) -> None:
-        """A new process's first system call is there, or its end."""
-        fd = thread.machine
-        self._unwatch(fd)
-        self._threads[fd] = thread
-        self._epoll.register(fd, _CALLS)  # which tells again that it is there
-        with suppress(OSError):
-            process.heard = bool(process.channel.recv(1, socket.MSG_PEEK))
 
     def _ended(self, process: Process) -> None:
         """A process is no more."""
@@ -195,20 +184,40 @@ class Machine:
     def _noticed(self, process: Process) -> None:
         """The process answers a notice."""
         try:
-            answer = msgpack.unpackb(process.notices.recv(64) or pack(()))
+            data = process.notices.recv(9)
         except BlockingIOError:
             return
-        except Exception:  # the decoder raises a dozen types
-            answer = None
-        if type(answer) is list and [*map(type, answer)] == [int]:
-            process.notify_more()
-            self._verifier.let_go(process, answer[0])
+        except ConnectionResetError:
+            data = b""  # it had not read all
+        if len(data) == 8:
+            self._heard(process, int.from_bytes(data, "little", signed=True))
             return
         self._unwatch(process.notices.fileno())
-        if answer == []:
-            self._give_up(process)
-        else:
+        if data:
             process.kill("sent something else than a mapping over its notice channel")
+        else:
+            self._give_up(process)
+
+    def _heard(self, process: Process, number: int) -> None:
+        """The process let go of a mapping; or it is in its sandbox, and tells of its listener."""
+        if not process.birth:
+            process.notify_more()
+            return self._verifier.let_go(process, number)
+        birth, process.birth = process.birth, ()
+        try:
+            if number >= 0:
+                process.listener = linux.descriptor_of(process.pidfd, number)
+                self._watch(process.listener, partial(self._broke_rule, process))
+            process.notify(*birth)
+        except OSError as error:
+            process.kill(f"its system calls cannot be watched: {error.strerror}")
+
+    def _broke_rule(self, process: Process) -> None:
+        """The process is held in a system call of the host that is forbidden."""
+        with suppress(OSError):  # it has ended meanwhile
+            number = linux.forbidden_call(process.listener)
+            rule = self._forbidden.get(number, f"{number}")
+            process.kill(f"made the host's system call {rule}, which is forbidden")
 
     # Waiting
 
@@ -233,31 +242,31 @@ class Machine:
         self._set_alarm(timers[0][0] if timers else _NEVER)
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
-        self._others[fd] = action
         self._epoll.register(fd, select.EPOLLIN)
+        self._others[fd] = action
 
     def _unwatch(self, fd: int) -> None:
         if self._others.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def _open_channel(self, thread: Thread, channel: socket.socket) -> None:
-        thread.machine = fd = channel.fileno()
+    def _open_channel(self, thread: Thread, channel: Channel) -> None:
         self._channels[thread] = channel
-        self._threads[fd] = thread
-        self._epoll.register(fd, _CALLS)
+        thread.machine = channel.answers
+        self._threads[channel.requests] = thread
+        self._epoll.register(channel.requests, _CALLS)
 
     def _close_channel(self, thread: Thread) -> None:
         channel = self._channels.pop(thread, None)
         if channel is not None:
-            fd, thread.machine = thread.machine, -1
-            self._threads.pop(fd, None)
-            self._others.pop(fd, None)
-            self._epoll.unregister(fd)
+            thread.machine = -1
+            self._threads.pop(channel.requests, None)
+            self._epoll.unregister(channel.requests)
             channel.close()
 
     def _cut_off(self, process: Process) -> None:
         """Hear no more of a process that ends."""
         self._unwatch(process.notices.fileno())
+        self._unwatch(process.listener)
         for thread in process.space.threads:
             self._close_channel(thread)
 
@@ -265,45 +274,54 @@ class Machine:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if type(effect) is Resume:
-                self._resume(effect)
-            else:
+            if type(effect) is not Resume:
                 _ACTIONS[type(effect)](self, effect)
+                continue
+            thread, answer, resource, _ = effect
+            try:
+                if resource is not None and thread in self._channels:
+                    answer = self._hand_over(effect)
+                _write(thread.machine, pack(answer))
+            except BlockingIOError:
+                if thread is self._operator:
+                    raise Halt("The tool does not read its answers.") from None
+                thread.space.machine.kill("does not read its answers")
+            except OSError:
+                pass  # it is gone: its end will tell
 
-    def _resume(self, effect: Resume) -> None:
-        thread = effect.thread
-        try:
-            if effect.resource is None:
-                os.write(thread.machine, pack(effect.answer))
-            elif thread in self._channels:
-                self._hand_over(effect, self._channels[thread])
-        except BlockingIOError:
-            if thread is self._operator:
-                raise Halt("The tool does not read its answers.") from None
-            thread.space.machine.kill("does not read its answers")
-        except OSError:
-            pass  # it is gone: its end will tell
+    def _hand_over(self, effect: Resume) -> Answer:
+        """Send the descriptor of a resource; the answer to its call.
 
-    def _hand_over(self, effect: Resume, channel: socket.socket) -> None:
-        """Answer ``map`` or ``device_map``; raises ``OSError`` if that cannot be sent."""
-        resource, answer = effect.resource, effect.answer
-        assert resource is not None
+        Raises ``OSError`` if there is nobody to send it to.
+        """
+        space, resource, answer = effect.thread.space, effect.resource, effect.answer
         try:
-            if isinstance(resource, Device):
+            if isinstance(resource, Mapping):
+                fd = memory.hand_over(resource.frame, effect.writable)
+                resource.machine = False
+            elif isinstance(resource, Device):
                 fd, resource.size = resource.machine.hand_over(effect.writable)
                 answer = (answer[0], resource.size)
-            else:
-                fd = memory.hand_over(resource.frame, effect.writable)
-                resource.machine = memory.Given(channel)
+            elif resource is not None:
+                # It keeps both ends, to cut it.
+                resource.machine = resource.machine or socket.socketpair(*PACKETS)
+                fd = os.dup(resource.machine[effect.writable].fileno())
         except OSError:
-            if not isinstance(resource, Device):
+            if isinstance(resource, Mapping):
                 self.post(self.kernel.unmapped, resource)
-            channel.send(pack((int(Error.NO_DEVICE),)))
-            return
+            return (int(Error.NO_DEVICE),)
+        notices = self._notices if space is self._operator.space else space.machine.notices
         try:
-            socket.send_fds(channel, [pack(answer)], [fd])
+            socket.send_fds(notices, [pack((2,))], [fd])
         finally:
             os.close(fd)
+        return answer
+
+    def _cut(self, effect: fx.Cut) -> None:
+        for end in effect.link.machine or ():
+            end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        effect.link.machine = ()
 
     def _start(self, effect: fx.Start) -> None:
         thread, space = effect.thread, effect.thread.space
@@ -311,14 +329,15 @@ class Machine:
         try:
             if process is None:
                 process = self._start_process(space, thread)
-                frame = (effect.entry, effect.argument, *self._sandbox.birth(space))
-                process.channel.send(pack(frame))
+                process.birth = (effect.entry, effect.argument, *self._sandbox.birth(space))
                 return
-            ours, theirs = channel_pair()
-            self._open_channel(thread, ours)
-            with theirs:
-                notice = pack((1, effect.entry, effect.argument))
-                socket.send_fds(process.notices, [notice], [theirs.fileno()])
+            channel = Channel()
+            self._open_channel(thread, channel)
+            notice = pack((1, effect.entry, effect.argument))
+            try:
+                socket.send_fds(process.notices, [notice], channel.theirs)
+            finally:
+                linux.close(*channel.theirs)
         except BlockingIOError:
             space.machine.kill("does not read its notices")
         except (BrokenPipeError, ConnectionResetError):
@@ -328,13 +347,12 @@ class Machine:
             self.post(self.kernel.died, space, Fault.NOT_STARTED, why)
 
     def _start_process(self, space: Space, thread: Thread) -> Process:
-        space.machine = process = Process(space, self._sandbox, self._command)
+        space.machine = process = Process(space, self._sandbox)
         self._processes[process] = None
         os.setpriority(os.PRIO_PROCESS, process.pid, niceness(thread.priority))
         self._watch(process.pidfd, partial(self._ended, process))
         self._watch(process.notices.fileno(), partial(self._noticed, process))
-        thread.machine, self._channels[thread] = process.channel.fileno(), process.channel
-        self._watch(thread.machine, partial(self._speaks, process, thread))
+        self._open_channel(thread, process.channel)
         return process
 
     def _kill(self, effect: fx.Kill) -> None:
@@ -351,9 +369,6 @@ class Machine:
             self._cut_off(process)
 
     def _endthread(self, effect: fx.EndThread) -> None:
-        if unread(self._channels[effect.thread]):  # it may hide a descriptor there
-            process: Process = effect.thread.space.machine
-            process.kill("ended a thread that had not read its answers")
         self._close_channel(effect.thread)
 
     def _unmap(self, effect: fx.Unmap) -> None:
@@ -368,22 +383,23 @@ class Machine:
     def _unmask(self, effect: fx.Unmask) -> None:
         device, raised = effect.device.machine, partial(self.kernel.interrupt, effect.device)
         try:
-            device.open()
             if device.fd not in self._others:
                 self._watch(device.fd, partial(self.post, raised))
             self._epoll.modify(device.fd, select.EPOLLIN | select.EPOLLONESHOT)
-        except OSError:  # it cannot be waited for, as a file: there always is something to read
-            self._others.pop(device.fd, None)
+        except (OSError, ValueError):  # nothing is there, or a file: there always is data to read
             self.post(raised)
 
     def _schedule(self, effect: fx.Schedule) -> None:
         process: Process | None = effect.thread.space.machine
         if process is not None and not process.killed:
             process.schedule()
+            if not process.period_end:
+                self._meter(process)
 
-    def _inspect(self, effect: fx.Inspect) -> None:
-        seen = {space.id: space.machine.seen() for space in effect.spaces if space.machine}
-        self.post(self.kernel.inspected, effect.thread, seen)
+    def _meter(self, process: Process) -> None:
+        wait = process.meter(self.kernel.clock())
+        if wait:
+            self.after(wait, partial(self._meter, process))
 
     # The end
 
@@ -395,7 +411,11 @@ class Machine:
             process.reap()
 
 
-_ACTIONS = {kind: getattr(Machine, f"_{kind.__name__.lower()}") for kind in get_args(Effect)}
+_ACTIONS = {
+    kind: getattr(Machine, f"_{kind.__name__.lower()}")
+    for kind in get_args(Effect)
+    if kind is not Resume
+}
 
 
 def _reason(kill: fx.Kill) -> str:
@@ -404,11 +424,3 @@ def _reason(kill: fx.Kill) -> str:
         return ""
     detail = f": {kill.detail}" if kill.detail else ""
     return f"{kill.space.name} ended ({kill.fault.name.lower()}){detail}."
-
-
-def _command(paths: Sequence[str]) -> list[str]:
-    """What a process executes."""
-    for start in (os.path.join(path, RUNTIME) for path in paths):
-        if os.path.exists(start):
-            return [interpreter(), "-I", "-S", "-B", "-X", "utf8", start, *paths]
-    raise FileNotFoundError(f"{RUNTIME} is in none of the import paths {paths}")

@@ -9,8 +9,6 @@ if __name__ == "__main__":
     sys.path += sys.argv[1:]
 
 import os
-import resource
-import signal
 import socket
 from contextlib import suppress
 
@@ -19,7 +17,6 @@ import msgpack
 from kernel.machine.config import BootConfig
 from kernel.machine.host import linux
 from kernel.machine.host.machine import Halt, Machine
-from kernel.machine.host.sandbox import Missing
 
 OPERATOR_FD = 3
 MAX_CONFIG = 1 << 20
@@ -32,37 +29,28 @@ def _receive(channel: socket.socket) -> tuple[BootConfig, list[int]]:
     data, descriptors, flags, _ = socket.recv_fds(
         channel, MAX_CONFIG, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
     )
-    if not data:
-        raise ValueError("the tool has gone")
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise ValueError(f"the boot configuration is longer than {MAX_CONFIG} bytes")
-    config = BootConfig.unpack(data)
-    for device in config.devices:
-        if device.fd is not None and not 0 <= device.fd < len(descriptors):
-            raise ValueError(f"no descriptor was sent for the device {device.name}")
-    return config, descriptors
+    return BootConfig.unpack(data), descriptors
 
 
 def main() -> int:
     """Boot and run; the exit status."""
-    with suppress(PermissionError):  # it leads a session already
-        os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    linux.keep_heap()
-    while os.open(os.devnull, os.O_RDWR) <= OPERATOR_FD + 1:
+    while os.open(os.devnull, os.O_RDWR) <= OPERATOR_FD + 2:
         pass  # so that no descriptor from here on is one of those that a process is to have
     channel = socket.socket(fileno=OPERATOR_FD)
     try:
         config, descriptors = _receive(channel)
         machine = Machine(config, channel, descriptors)
-    except (Missing, OSError, TypeError, ValueError) as error:
+    except (IndexError, OSError, TypeError, ValueError) as error:
         with suppress(OSError):
             channel.send(msgpack.packb([1, str(error)]))
         return 1
     try:
-        channel.send(msgpack.packb([0, machine.operator_slots]))
+        answer, theirs = msgpack.packb([0, machine.operator_slots]), machine.operator_channel.theirs
+        socket.send_fds(channel, [answer], theirs)
+        linux.close(*theirs)
+        channel.setblocking(False)
         machine.run()
     except Halt as halt:
         reason = str(halt)

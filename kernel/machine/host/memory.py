@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from kernel.abi import Fault
 from kernel.kernel import Frame, Kernel, Mapping
-from kernel.machine.host.process import Process, unread
+from kernel.machine.host.process import Process
 
 PATIENCE: Final = 2_000_000_000
 """Nanoseconds that a process has to let go of a mapping."""
@@ -54,29 +54,24 @@ def drop(frame: Frame) -> None:
         frame.machine = None
 
 
-class Given:
-    """What the machine knows of a mapping."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self.channel = channel  # over which the frame's descriptor was sent
-        self.let_go = False  # its process says so
-
-
 class Verifier:
-    """Sees to it that mappings end; ``after`` calls back later, ``post`` tells the kernel."""
+    """Sees to it that mappings end; ``after`` calls back later, ``post`` tells the kernel.
+
+    A mapping's ``machine`` is None until its descriptor is sent, then whether it is let go of.
+    """
 
     def __init__(self, kernel: Kernel, after: After, post: Callable[..., None]) -> None:
         self._kernel, self._after, self._post = kernel, after, post
 
     def unmap(self, mapping: Mapping, asked: bool) -> None:
         """End a mapping of a space that has a process."""
-        process, given = mapping.space.machine, mapping.machine
-        if given is None:  # its descriptor never left the kernel
+        process = mapping.space.machine
+        if mapping.machine is None:  # its descriptor never left the kernel
             self._post(self._kernel.unmapped, mapping)
             return
         self._after(PATIENCE, partial(self._disobeyed, mapping))
         if asked:
-            given.let_go = True
+            mapping.machine = True
             self._look(process)
         else:
             process.notify(0, mapping.id)
@@ -85,7 +80,7 @@ class Verifier:
         """The process says that it has let go of a mapping."""
         found = process.space.mappings.get(mapping)
         if found is not None and found.removing and found.machine is not None:
-            found.machine.let_go = True
+            found.machine = True
             self._look(process)
 
     def _disobeyed(self, mapping: Mapping) -> None:
@@ -97,39 +92,37 @@ class Verifier:
     def _look(self, process: Process) -> None:
         """Stop the process, and go on when it has."""
         if not process.looked_at and not process.killed:
-            process.stop()
+            process.look_at(True)
             self._verify(process)
 
     def _verify(self, process: Process) -> None:
-        if process.killed:
-            return None
         for _ in range(20):
-            if process.has(os.WSTOPPED):
+            if process.killed or process.has(os.WSTOPPED):
                 return self._prove(process)
             os.sched_yield()
         return self._after(_STOPPING, partial(self._verify, process))
 
     def _prove(self, process: Process) -> None:
-        """Look at a process that has stopped."""
+        """Look at a process that has stopped, or ends."""
         left: dict[Frame, list[Mapping]] = {}
         for mapping in process.space.mappings.values():
             if mapping.removing and mapping.machine is not None:
                 left.setdefault(mapping.frame, []).append(mapping)
         again = False
         for frame, mappings in left.items():
-            if not all(mapping.machine.let_go for mapping in mappings):
+            if not all(mapping.machine for mapping in mappings):
                 continue  # what it still holds may be that one's
-            if self._gone(process, frame, mappings):
+            if self._gone(process, frame):
                 for mapping in mappings:
                     self._post(self._kernel.unmapped, mapping)
             else:
                 again = True
-        process.resume()
-        if again:
+        process.look_at(False)
+        if again and not process.killed:
             self._after(_LOOK_AGAIN, partial(self._look, process))
 
     @staticmethod
-    def _gone(process: Process, frame: Frame, mappings: list[Mapping]) -> bool:
+    def _gone(process: Process, frame: Frame) -> bool:
         """Whether the stopped process can reach the frame through its other mappings alone."""
         others = [
             other.writable
@@ -138,8 +131,7 @@ class Verifier:
         ]
         if any(others):
             return True
-        channels = {mapping.machine.channel for mapping in mappings}
-        if any(channel.fileno() >= 0 and unread(channel) for channel in channels):
+        if process.unread():
             return False
         try:
             return not _reaches(process.pid, frame.machine, to_write=bool(others))
@@ -149,25 +141,15 @@ class Verifier:
 
 def _reaches(pid: int, fd: int, to_write: bool) -> bool:
     """Whether a process maps or has open what ``fd`` is; with ``to_write``, so as to write it."""
-    status = os.fstat(fd)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    with open(f"/proc/{pid}/{'smaps' if to_write else 'maps'}") as maps:
-        lines = maps.readlines()
-    if not lines:
-        return True  # its first thread hides the memory of the others by having ended
-    ours = False
-    for line in lines:
-        words = line.split()
-        if not words[0].endswith(":"):
-            ours = words[3] == device and words[4] == str(status.st_ino)
-            if ours and not to_write:
-                return True
-        elif ours and words[0] == "VmFlags:" and "mw" in words:
-            return True
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{name}"
-        found = os.stat(path)
-        same = (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
-        if same and (not to_write or os.lstat(path).st_mode & 0o200):
+    ours = os.fstat(fd)
+    place = f" {os.major(ours.st_dev):02x}:{os.minor(ours.st_dev):02x} {ours.st_ino} "
+    with open(f"/proc/{pid}/{'smaps' if to_write else 'maps'}") as file:
+        maps = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", file.read())
+    # Its first thread hides the memory of the others by having ended.
+    if not maps[0] or any(place in one and (not to_write or " mw " in one) for one in maps):
+        return True
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        writable = entry.stat(follow_symlinks=False).st_mode & 0o200
+        if os.path.samestat(entry.stat(), ours) and (writable or not to_write):
             return True
     return False

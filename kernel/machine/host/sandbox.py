@@ -1,34 +1,35 @@
 """The sandbox around every process, layer by layer.
 
 All layers are in place before the interpreter is executed, so nothing rests on the good will of
-what runs inside.  A child enters by one step after the other, each with a name; a layer is a step
-that this host may lack, which is found out by having a child try.  A machine refuses to start
-without them unless it is told to go on with the rest.
+what runs inside.  A child enters by one step after the other, each with a name; one that cannot
+take a step does not run.  Whoever boots the machine may say which layers to go on without.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import resource
 import select
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from kernel.abi import SpaceFlag
+from kernel.machine.config import BootConfig
 from kernel.machine.host import linux
 from kernel.space import Space
 
+FIRST: Final = 3
+"""A process is born with the descriptors from here on: where its first thread's system calls go,
+the notice channel, and where the answers come from."""
+NOTICES: Final = FIRST + 1
 INNER_ID: Final = 1000
 """User and group inside; not 0, so that executing the interpreter drops all capabilities."""
 MAX_THREADS: Final = 64
 PID_MAX: Final = 400
 """The most threads where the host counts them by pid namespace; it takes no less than 301."""
-MAX_DESCRIPTORS: Final = 64
+MAX_DESCRIPTORS: Final = 256
 INTERPRETER_BYTES: Final = 96 << 20
 """Private memory of the interpreter and its modules, beside the space's quota."""
 COMPILER_BYTES: Final = 2 << 30
@@ -36,145 +37,80 @@ COMPILER_BYTES: Final = 2 << 30
 ADDRESS_BYTES: Final = 4 << 30
 """Address space beside data and frames: libraries, stacks, the C library's reservations."""
 
-LAYERS: Final = {
-    "user namespace": "a process keeps the user's rights",
-    "pid namespace": "processes see and signal each other",
-    "mount namespace": "processes share the host's mounts",
-    "network namespace": "processes reach the host's network",
-    "ipc namespace": "processes share System V memory",
-    "uts namespace": "processes share the host's name",
-    "cgroup namespace": "processes see the host's control groups",
-    "thread limit": "a process can use up the host's threads",
-    "Landlock": "a process can read the user's files",
-    "seccomp": "a process can use all of the host kernel",
-}
-"""Each layer, and what is wrong without it."""
-LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
-FILES: Final = ("/etc/ld.so.cache", "/dev/null", "/dev/urandom")
-
 Step = tuple[str, Callable[[], object]]
 """One step into the sandbox: its name, and how to take it; raises ``OSError``."""
-
-
-class Layer(NamedTuple):
-    """One layer of isolation as found on this host."""
-
-    name: str
-    present: bool
-    why: str  # it is missed, if it is
-
-
-class Missing(Exception):
-    """The host lacks a layer; the text says which and what to do."""
-
-
-def layers() -> list[Layer]:
-    """Every layer and whether this host has it; takes a few milliseconds."""
-    lacking = Sandbox([], 0, weak=True).lacking
-    return [Layer(name, name not in lacking, lacking.get(name, "")) for name in LAYERS]
 
 
 def executable(space: Space) -> bool:
     return bool(space.flags & SpaceFlag.EXECUTABLE)
 
 
-def interpreter() -> str:
-    """The interpreter itself, not a virtual environment's link: it need not be found again."""
-    return os.path.realpath(sys.executable)
-
-
 class Sandbox:
     """The layers, prepared once, so that a child has only to step in."""
 
-    def __init__(self, readable: list[str], memory: int, weak: bool) -> None:
-        library = os.path.dirname(os.__file__)
-        readable = [interpreter(), library, os.path.dirname(library), *LIBRARIES, *FILES, *readable]
-        self.flags = sum(linux.NAMESPACES.values())
-        self._memory = memory
+    def __init__(self, config: BootConfig, descriptors: list[int]) -> None:
+        self.command, self.environment = [*config.command], config.environment
+        self.flags = config.namespaces
+        self._without, self._filters = config.without, config.filters
+        self._ruleset = -1 if config.ruleset is None else descriptors[config.ruleset]
+        self._memory = config.memory
         self._ids = (os.getuid(), os.getgid())
         self._parent = os.pidfd_open(os.getpid())
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._debug = "CLOISTER_DEBUG_STDERR" in os.environ
-        try:
-            self._ruleset = linux.landlock_ruleset(readable)
-        except OSError:
-            self._ruleset = -1  # nobody can step into this one, so it will be found missing
-        self.lacking: dict[str, str] = {}
-        self.lacking = self._find_lacking()
-        if self.lacking and not weak:
-            lacking = "; ".join(f"{name} ({why})" for name, why in self.lacking.items())
-            raise Missing(
-                f"This host lacks {lacking}: have it enabled, see `cloister doctor`, "
-                "or pass --allow-weak-isolation."
-            )
-
-    def _find_lacking(self) -> dict[str, str]:
-        """Have a child try all layers; each that this host lacks, and why it is missed."""
-        steps = [step for step in self.enter(False, 0, -1, -1) if step[0] in LAYERS]
-        try:
-            return _try(self.flags, steps)
-        except OSError:
-            lacking = {}  # namespaces, to begin with
-        for name, flag in linux.NAMESPACES.items():
-            try:
-                _try(flag | linux.NAMESPACES["user namespace"], [])
-            except OSError as error:
-                self.flags &= ~flag
-                lacking[name] = f"{LAYERS[name]}: {error.strerror}"
-        return _try(self.flags, [step for step in steps if step[0] not in lacking]) | lacking
-
-    def filter(self, executable: bool, importing: bool) -> bytes:
-        """A system-call filter, see ``seccomp.program``; empty if the host has none."""
-        try:
-            from kernel.machine.host import seccomp  # loads libseccomp
-
-            return b"" if "seccomp" in self.lacking else seccomp.program(executable, importing)
-        except (ImportError, OSError, RuntimeError):
-            return b""
+        self._listener = -1
 
     def birth(self, space: Space) -> tuple[bytes, int]:
         """What a process of this space is told beside its program: second filter and flags."""
-        return self.filter(executable(space), importing=False), int(space.flags)
+        return self._filter(executable(space), False), int(space.flags)
 
-    def enter(self, executable: bool, quota: int, channel: int, notices: int) -> list[Step]:
+    def _filter(self, executable: bool, importing: bool) -> bytes:
+        return b"" if "seccomp" in self._without else self._filters[2 * executable + importing]
+
+    def enter(self, executable: bool, quota: int, *descriptors: int) -> list[Step]:
         """The steps by which a child that was just cloned enters, in their order."""
-        program = self.filter(executable, importing=True)
+        program = self._filter(executable, True)
         steps: tuple[Step, ...] = (
             ("session", os.setsid),
             ("end with the kernel", self._die_with_kernel),
             ("user namespace", partial(_map_ids, *self._ids)),
             ("thread limit", self._limit_threads),
             ("mount namespace", linux.make_mounts_private),
-            ("descriptors", partial(self._arrange, channel, notices)),
+            ("descriptors", partial(self._arrange, descriptors)),
             ("limits", partial(self._limit, executable, quota)),
             ("no new privileges", linux.set_no_new_privileges),
             ("Landlock", partial(linux.landlock_restrict, self._ruleset)),
-            ("other descriptors", partial(linux.close_from, 5)),
-            ("seccomp", partial(linux.install_filter, program)),
+            ("other descriptors", partial(linux.close_from, FIRST + len(descriptors))),
+            ("seccomp", partial(self._install, program)),
+            ("introduction", self._introduce),
         )
-        return [step for step in steps if step[0] not in self.lacking]
+        return [step for step in steps if step[0] not in self._without]
+
+    def _install(self, program: bytes) -> None:
+        self._listener = linux.install_filter(program)
+
+    def _introduce(self) -> None:
+        """Tell the kernel where it hears of forbidden calls, and wait until it says what to do."""
+        os.write(NOTICES, self._listener.to_bytes(8, "little", signed=True))
+        ready = select.poll()
+        ready.register(NOTICES, select.POLLIN)
+        ready.poll()
 
     def _die_with_kernel(self) -> None:
         linux.die_with_parent(signal.SIGKILL)
         if select.select([self._parent], [], [], 0)[0]:
             os._exit(1)  # it ended before the line above
 
-    def _arrange(self, channel: int, notices: int) -> None:
-        """Descriptors 3 and 4 are the channels; these come from higher ones, never each other's."""
-        for source, target in ((channel, 3), (notices, 4), (self._null, 0), (self._null, 1)):
+    def _arrange(self, descriptors: tuple[int, ...]) -> None:
+        """Put the channels where they belong; they come from higher ones, never each other's."""
+        for target, source in enumerate(descriptors, start=FIRST):
             os.dup2(source, target)
-        if not self._debug:
-            os.dup2(self._null, 2)
+        for target in range(2 if self._debug else 3):
+            os.dup2(self._null, target)
 
     def _limit_threads(self) -> None:
-        """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead.
-
-        Before Linux 6.14, ``pid_max`` is not the namespace's but the whole host's.
-        """
+        """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead."""
         if self._ids[0] == 0:
-            version = [int(number) for number in re.findall(r"\d+", os.uname().release)[:2]]
-            if version < [6, 14] or os.getpid() != 1:
-                raise OSError(errno.ENOSYS, "root's threads are counted from Linux 6.14 on")
             _write("/proc/sys/kernel/pid_max", str(PID_MAX))
 
     def _limit(self, executable: bool, quota: int) -> None:
@@ -187,32 +123,8 @@ class Sandbox:
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_MEMLOCK, 0),
         ):
-            most = resource.getrlimit(kind)[1]
-            value = value if most == resource.RLIM_INFINITY else min(value, most)
-            resource.setrlimit(kind, (value, value))
-
-
-def _try(flags: int, steps: list[Step]) -> dict[str, str]:
-    """Which layers a child with these namespaces cannot enter; raises ``OSError`` if it is none."""
-    with open(os.memfd_create("lacking"), "r+") as lacking:
-        pid, pidfd = linux.clone(flags)
-        if not pid:
-            try:
-                linux.set_no_new_privileges()
-                for name, take in steps:
-                    try:
-                        take()
-                    except OSError as error:
-                        line = f"{name}={LAYERS[name]}: {error.strerror}\n"
-                        os.write(lacking.fileno(), line.encode())
-                os._exit(0)
-            finally:
-                os._exit(1)
-        os.close(pidfd)
-        if os.waitpid(pid, 0)[1]:
-            raise ChildProcessError(None, "the sandbox could not be tried")
-        lacking.seek(0)
-        return dict(line.rstrip().split("=", 1) for line in lacking)
+            most = resource.getrlimit(kind)[1] % (1 << 64)  # -1 is no limit
+            resource.setrlimit(kind, (min(value, most),) * 2)
 
 
 def _write(path: str, text: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import select
+from collections import deque
 from collections.abc import Callable
 from mmap import mmap
 from typing import Any, Protocol
@@ -23,10 +24,10 @@ import msgpack
 
 from kernel.abi import Error, Fault
 from kernel.effects import (
+    Cut,
     DropFrame,
     Effect,
     EndThread,
-    Inspect,
     Kill,
     Resume,
     Schedule,
@@ -36,6 +37,7 @@ from kernel.effects import (
 )
 from kernel.frame import Mapping
 from kernel.kernel import Kernel
+from kernel.link import Link
 from kernel.machine.config import BootConfig, boot
 from kernel.machine.sim.devices import SimDevice
 from kernel.space import Space
@@ -85,27 +87,49 @@ class SimChannel:
 class Task:
     """A thread and what runs it."""
 
-    __slots__ = ("greenlet", "period", "thread", "used")
+    __slots__ = ("greenlet", "meter", "thread")
 
-    def __init__(self, thread: Thread, body: greenlet.greenlet) -> None:
+    def __init__(self, thread: Thread, body: greenlet.greenlet, meter: Meter) -> None:
         self.thread = thread
         self.greenlet = body
-        self.period = 0  # the number of its current period
-        self.used = 0  # of its budget in that period, in virtual nanoseconds
+        self.meter = meter
 
     def may_run(self, now: int) -> bool:
         """Whether it is neither suspended nor out of budget."""
-        thread = self.thread
-        if not thread.budget or thread.suspended:
-            return not thread.suspended
-        period = now // (thread.period * 1000)
-        if period != self.period:
-            self.period, self.used = period, 0
-        return self.used < thread.budget * 1000
+        return not self.thread.suspended and self.meter.left(now)
+
+
+class Meter:
+    """How much of its time budget a space has used."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._period = 0  # the number of the current period
+        self.used = 0  # in that period, in virtual nanoseconds
+        self.total = 0
+
+    def charge(self, time: int) -> None:
+        self.used += time
+        self.total += time
+
+    def left(self, now: int) -> bool:
+        """Whether its threads may run."""
+        space = self._space
+        if not space.budget:
+            return True
+        period = now // (space.period * 1000)
+        if period != self._period:
+            self._period, self.used = period, 0
+        return self.used < space.budget * 1000
 
     def next_period(self) -> int:
         """When it gets its budget again."""
-        return (self.period + 1) * self.thread.period * 1000
+        return (self._period + 1) * self._space.period * 1000
+
+
+def next_deadline(kernel: Kernel) -> int | None:
+    """When ``Kernel.tick`` is next due, in machine time."""
+    return min((at for at, _, thread in kernel.deadlines if thread.deadline == at), default=None)
 
 
 class SimEvent:
@@ -129,6 +153,43 @@ class SimEvent:
         return was
 
 
+class SimEnd:
+    """One end of a link."""
+
+    def __init__(self, machine: SimMachine) -> None:
+        self._machine = machine
+        self._inbox: deque[bytes] = deque()
+        self._event = SimEvent(machine)
+        self._peer = self
+        self._over = False
+
+    @staticmethod
+    def pair(machine: SimMachine) -> tuple[SimEnd, SimEnd]:
+        one, two = SimEnd(machine), SimEnd(machine)
+        one._peer, two._peer = two, one
+        return one, two
+
+    def cut(self) -> None:
+        self._over = True
+        self._inbox.clear()
+        self._event.set()
+
+    def send(self, data: bytes) -> None:
+        if self._over:
+            raise BrokenPipeError("the link is cut")
+        self._machine.charge()
+        self._peer._inbox.append(data)
+        self._peer._event.set()
+
+    def receive(self, timeout: int | None = None) -> bytes | None:
+        while not self._inbox:
+            if self._over:
+                return b""
+            if not self._event.wait(timeout) and timeout is not None:
+                return None
+        return self._inbox.popleft()
+
+
 Breakpoint = Callable[[Thread, list[Any]], bool]
 
 
@@ -139,7 +200,7 @@ class SimMachine:
         self.seed = seed
         self.now = 0  # virtual nanoseconds
         self.steps = 0
-        self.kernel = Kernel(lambda: self.now, config.memory)
+        self.kernel = Kernel(lambda: self.now, config.memory, self._seen)
         self.halted = False  # the root task ended
         self._random = random.Random(seed)
         self._programs = programs
@@ -148,6 +209,7 @@ class SimMachine:
         self._tasks: dict[Thread, Task] = {}
         self._current: Task | None = None
         self._running: dict[Space, Program] = {}
+        self._meters: dict[Space, Meter] = {}
         self._unmasked: dict[Any, None] = {}
         self._scheduler = greenlet.getcurrent()
         self._answer: tuple[bytes, Any] | None = None  # for the operator
@@ -187,7 +249,7 @@ class SimMachine:
         for entry in [found for found in self._sleepers if found[0] <= self.now]:
             entry[2].waiting = None
             self.wake(entry[1])
-        due = self.kernel.next_deadline()
+        due = next_deadline(self.kernel)
         if due is not None and due <= self.now:
             self._carry_out(self.kernel.tick())
 
@@ -203,8 +265,9 @@ class SimMachine:
     def _advance(self) -> bool:
         """Let time jump to what is due next, or wait for the host's input; False if for nothing."""
         times = [at for at, _, _ in self._sleepers]
-        times += [task.next_period() for task, _ in self._ready if not task.thread.suspended]
-        due = self.kernel.next_deadline()
+        waiting = (task for task, _ in self._ready if not task.thread.suspended)
+        times += [task.meter.next_period() for task in waiting]
+        due = next_deadline(self.kernel)
         if due is not None:
             times.append(due)
         if times and min(times) < NEVER:
@@ -228,7 +291,7 @@ class SimMachine:
             return self._operate(frame)
         if thread not in self._tasks:
             raise greenlet.GreenletExit  # killed: what still runs is the program's clean-up
-        self._tasks[thread].used += CALL_COST
+        self._tasks[thread].meter.charge(CALL_COST)
         self._syscall(thread, frame)
         result: tuple[bytes, Any] = self._scheduler.switch()
         return result
@@ -290,6 +353,9 @@ class SimMachine:
         try:
             if isinstance(resource, Mapping):
                 handed = self._memory(resource)
+            elif isinstance(resource, Link):
+                resource.machine = resource.machine or SimEnd.pair(self)
+                handed = resource.machine[effect.writable]
             elif resource is not None:
                 handed = self.devices[resource.name]
                 handed.open()
@@ -304,6 +370,16 @@ class SimMachine:
             self._answer = value
         elif effect.thread in self._tasks:
             self._ready.append((self._tasks[effect.thread], value))
+
+    def _seen(self, space: Space) -> tuple[int, int, int]:
+        """There are no processes here, but time is used."""
+        return 0, self._meters[space].total if space in self._meters else 0, 0
+
+    def charge(self) -> None:
+        """The running thread did something that takes time."""
+        self.now += CALL_COST
+        if self._current is not None:
+            self._current.meter.charge(CALL_COST)
 
     def _memory(self, mapping: Mapping) -> memoryview:
         frame = mapping.frame
@@ -329,7 +405,9 @@ class SimMachine:
                 crash = f"{type(error).__name__}: {error}"
                 self._carry_out(self.kernel.died(thread.space, Fault.CRASHED, crash))
 
-        self._tasks[thread] = task = Task(thread, greenlet.greenlet(body, self._scheduler))
+        meter = self._meters.setdefault(thread.space, Meter(thread.space))
+        task = Task(thread, greenlet.greenlet(body, self._scheduler), meter)
+        self._tasks[thread] = task
         self._ready.append((task, None))
 
     def _forget(self, thread: Thread) -> None:
@@ -342,6 +420,7 @@ class SimMachine:
         for thread in effect.space.threads:
             self._forget(thread)
         self._running.pop(effect.space, None)
+        self._meters.pop(effect.space, None)
         if effect.space is self._root:
             self.halted = True
         self._carry_out(self.kernel.ended(effect.space))
@@ -360,8 +439,9 @@ class SimMachine:
     def _unmask(self, effect: Unmask) -> None:
         self._unmasked[effect.device] = None
 
-    def _inspect(self, effect: Inspect) -> None:
-        self._carry_out(self.kernel.inspected(effect.thread, {}))
+    def _cut(self, effect: Cut) -> None:
+        for end in effect.link.machine or ():
+            end.cut()
 
     def _schedule(self, effect: Schedule) -> None:
         """All of it is read where it is used."""
@@ -375,6 +455,6 @@ _ACTIONS: dict[type, Callable[[SimMachine, Any], None]] = {
     Unmap: SimMachine._unmap,
     DropFrame: SimMachine._drop,
     Unmask: SimMachine._unmask,
-    Inspect: SimMachine._inspect,
+    Cut: SimMachine._cut,
     Schedule: SimMachine._schedule,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from kernel.abi import CALLS
 from kernel.machine.config import BootConfig
+from tools.isolation import prepared
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
@@ -40,7 +40,7 @@ class Rig:
         prefix: Sequence[str] = (),
         entry: str = "puppet",
     ) -> None:
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.notices, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
         def place() -> None:
             os.dup2(theirs.fileno(), 3)
@@ -51,18 +51,27 @@ class Rig:
             command, preexec_fn=place, pass_fds=[3], stderr=subprocess.PIPE
         )
         theirs.close()
-        fields = {"memory": 1 << 30, "paths": PATHS, **(config or {})}
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.channel.sendmsg([BootConfig(entry, **fields).pack()], rights)
-        status, self.slots = msgpack.unpackb(self.channel.recv(1 << 16))
+        fields = {"memory": 1 << 30, "paths": PATHS, "without": (), "devices": (), **(config or {})}
+        paths, without = fields.pop("paths"), fields.pop("without")
+        devices = fields.pop("devices")
+        entries = [d._replace(fd=None if d.fd is None else fds[d.fd]) for d in devices]
+        whole, given = prepared(BootConfig(entry, devices=entries, **fields), paths, without)
+        socket.send_fds(self.notices, [whole.pack()], given)
+        for fd in given:
+            os.close(fd)
+        answer, self.channel, _, _ = socket.recv_fds(self.notices, 1 << 16, 2)
+        status, self.slots = msgpack.unpackb(answer)
         if status:
             self.close()
             raise NotBooted(self.slots)
 
     def call(self, name: str, *arguments: Any) -> list[Any]:
         """A system call of the operator; ``[error, result, ...]``."""
-        self.channel.send(msgpack.packb([NUMBERS[name], *arguments]))
-        answer: list[Any] = msgpack.unpackb(self.channel.recv(1 << 17))
+        os.write(self.channel[0], msgpack.packb([NUMBERS[name], *arguments]))
+        data = os.read(self.channel[1], 1 << 17)
+        if not data:
+            raise ConnectionError("the machine ended")
+        answer: list[Any] = msgpack.unpackb(data)
         return answer
 
     def tell(self, source: str) -> Any:
@@ -85,7 +94,7 @@ class Rig:
         error, rows, _ = self.call("debug", self.slots["debug"], 0, 0)
         assert error == 0
         names = ["id", "name", "label", "flags", "used", "limit", "caps", "mappings"]
-        names += ["threads", "pid", "cpu", "rss"]
+        names += ["threads", "pid", "cpu", "rss", "budget", "period"]
         return {row[1]: dict(zip(names, row, strict=True)) for row in msgpack.unpackb(rows)}
 
     def pid(self, name: str = "puppet") -> int:
@@ -99,7 +108,10 @@ class Rig:
 
     def close(self) -> tuple[int, str]:
         """Hang up."""
-        self.channel.close()
+        for fd in self.channel:
+            os.close(fd)
+        self.channel = []
+        self.notices.close()
         return self.wait()
 
 

@@ -12,6 +12,7 @@ sys.path += sys.argv[1:]
 import ctypes
 import mmap
 import os
+import queue
 import socket
 import threading
 import time
@@ -26,23 +27,45 @@ libc = ctypes.CDLL(None, use_errno=True)
 notices = socket.socket(fileno=4)
 
 
+handed = queue.SimpleQueue()  # descriptors that came, if somebody listens
+HANDING = ("map", "device_map", "link_open")
+
+
+class Pipes:
+    """A channel: one pipe out, one in."""
+
+    def __init__(self, requests, answers):
+        self.fd, self.answers = requests, answers
+
+    def send(self, data):
+        return os.write(self.fd, data)
+
+    def recv(self, size):
+        return os.read(self.answers, size)
+
+
 class Calls:
     """System calls by name: ``k.map(slot, 1)`` returns the results; errors raise ``OSError``."""
 
     def __init__(self, channel):
         self.channel = channel
+        self.listening = False
+        self.name = ""
         self.fds = []
 
     def send(self, name, *arguments):
+        self.name = name
         self.channel.send(msgpack.packb([NUMBERS[name], *arguments]))
 
     def receive(self):
-        data, self.fds, _, _ = socket.recv_fds(self.channel, MAX_FRAME + 64, 4)
+        data = self.channel.recv(MAX_FRAME + 64)
         if not data:
             os._exit(0)
         error, *results = msgpack.unpackb(data)
         if error:
             raise OSError(error, "kernel error")
+        if self.name in HANDING:
+            self.fds = [handed.get() if self.listening else socket.recv_fds(notices, 99, 1)[1][0]]
         return results[0] if len(results) == 1 else results
 
     def __getattr__(self, name):
@@ -53,7 +76,7 @@ class Calls:
         return call
 
 
-k = Calls(socket.socket(fileno=3))
+k = Calls(Pipes(3, 5))
 slots = {}
 children = {}
 mappings = {}
@@ -88,20 +111,23 @@ def tell(name, source, caps=()):
 
 def listen(obedient=True):
     """Answer notices."""
+    k.listening = True
     threads = []
 
     def run():
         while True:
-            data, fds, _, _ = socket.recv_fds(notices, MAX_FRAME, 1)
+            data, fds, _, _ = socket.recv_fds(notices, MAX_FRAME, 2)
             if not data:
                 return
             kind, *rest = msgpack.unpackb(data)
             if kind == 0:
                 if obedient and rest[0] in mappings:
                     mappings.pop(rest[0]).close()
-                notices.send(msgpack.packb([rest[0]]))
+                notices.send(rest[0].to_bytes(8, "little"))
+            elif kind == 2:
+                handed.put(fds[0])
             else:
-                calls = Calls(socket.socket(fileno=fds[0]))
+                calls = Calls(Pipes(*fds))
                 thread = threading.Thread(target=globals()[rest[0]], args=(calls, rest[1]))
                 thread.start()
                 threads.append(thread)
@@ -146,7 +172,7 @@ def ping(argument):
 
 
 if __name__ == "__main__":
-    entry, argument, second, flags = msgpack.unpackb(k.channel.recv(2 * MAX_FRAME))
+    entry, argument, second, flags = msgpack.unpackb(notices.recv(2 * MAX_FRAME))
     if entry != "silent":
         globals()[entry](argument)
     time.sleep(60)

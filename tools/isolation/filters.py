@@ -4,7 +4,8 @@ Two filters come from one table.  The first is in place before the interpreter i
 allows what starting and importing need; the second, which the kernel sends along and the runtime
 puts on top after importing, drops that again.  The kernel relies on the first alone.  What is in no
 table fails with ``EPERM``, so that a library can do without; what no honest program here ever
-tries kills the process, and its supervisor hears of it.
+tries holds the process until the kernel, which the host tells of it, has ended it: its supervisor
+hears which system call it was.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import ctypes.util
 import errno
 import importlib
 import os
-from functools import cache
 from typing import Any, Final
 
 _LIBRARIES: Final = {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}
@@ -62,9 +62,10 @@ FORBIDDEN: Final = (
     ("ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp", "reach into other processes"),
     ("mount umount2 pivot_root chroot move_mount open_tree fsopen fsmount", "change the file tree"),
     ("unshare setns", "leave the namespaces, or hide descriptors from verification"),
-    ("bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register", "kernel"),
+    ("bpf perf_event_open userfaultfd", "reach into the host kernel"),
+    ("io_uring_setup io_uring_enter io_uring_register", "make system calls past the filter"),
     ("keyctl add_key request_key", "keep data in the host kernel"),
-    ("init_module finit_module delete_module kexec_load kexec_file_load reboot", "kernel"),
+    ("init_module finit_module delete_module kexec_load kexec_file_load reboot", "the host kernel"),
     ("swapon swapoff acct settimeofday clock_settime sethostname setdomainname", "the machine"),
     ("open_by_handle_at name_to_handle_at quotactl iopl ioperm", "go around file permissions"),
 )
@@ -89,8 +90,19 @@ def _bits_clear(argument: int, mask: int) -> Any:
     return bpf.Arg(argument, bpf.MASKED_EQ, mask, 0)
 
 
-@cache
-def program(executable: bool, importing: bool) -> bytes:
+def filters() -> list[bytes]:
+    """The BPF programs that ``BootConfig`` takes, by ``2 * executable + importing``."""
+    return [_program(bool(number & 2), bool(number & 1)) for number in range(4)]
+
+
+def forbidden() -> dict[int, str]:
+    """What the filters hold a process for: the number of each call, and its name and why."""
+    names = ((name, why) for names, why in FORBIDDEN for name in names.split())
+    found = {bpf.resolve_syscall(bpf.Arch.NATIVE, name): f"{name} ({why})" for name, why in names}
+    return {number: text for number, text in found.items() if number >= 0}
+
+
+def _program(executable: bool, importing: bool) -> bytes:
     """The BPF program: of the first filter if ``importing``, else of the second.
 
     ``executable`` processes may make memory of their own executable.
@@ -101,7 +113,7 @@ def program(executable: bool, importing: bool) -> bytes:
     for table, action in (
         (ALWAYS, bpf.ALLOW),
         (IMPORTING if importing else (), bpf.ALLOW),
-        (FORBIDDEN, bpf.KILL_PROCESS),
+        (FORBIDDEN, bpf.NOTIFY if importing else bpf.ALLOW),  # the first filter has its say
     ):
         for names, _ in table:
             for name in names.split():
