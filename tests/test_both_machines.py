@@ -59,6 +59,16 @@ def test_processes_see_the_same(system: System) -> None:
     assert system.open(Worker, "worker").work() == EXPECTED
 
 
+def test_calls_without_the_kernel_in_between(system: System) -> None:
+    assert system.open(Worker, "worker").direct() == [
+        *("sum 3 7", "BadRequest", "Failed", "None"),
+        *("filled 4096", "sum 8"),
+        *("sum 1", "TimedOut", "sum 1"),
+        "ServerDied",
+    ]
+    assert system.open(Counter, "counter", timeout=60 * SECOND).add(5) == 5
+
+
 def test_server_is_replaced_under_its_clients(system: System) -> None:
     counter = system.open(Counter, "counter", timeout=60 * SECOND)
     assert counter.add(5) == 5

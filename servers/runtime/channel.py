@@ -48,12 +48,15 @@ class DeviceAccess(Protocol):
 class LinkEnd(Protocol):
     """One end of a link: whole messages, one way and the other."""
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, /) -> object:
         """Send a message, waiting while the other side has many to read; raises ``OSError`` once
         the link is cut."""
 
-    def receive(self, timeout: int | None = None) -> bytes | None:
-        """The next message, empty once the link is cut; None if ``timeout`` ns pass without."""
+    def receive(self) -> bytes:
+        """The next message; empty, or raises ``OSError``, once the link is cut."""
+
+    def wait(self, timeout: int) -> bool:
+        """Wait at most so many ns for the next message, or the cut, and say whether it is here."""
 
 
 class Channel(Protocol):

@@ -14,6 +14,7 @@ import msgspec
 
 from kernel.abi import FOREVER, NULL, Right, ThreadOp
 from servers.runtime.client import client
+from servers.runtime.direct import CONNECT, CONNECTING, Links
 from servers.runtime.errors import NotFound, TimedOut
 from servers.runtime.handles import Capability, Endpoint, Frame, Notification, of_kind
 from servers.runtime.interface import Interface
@@ -105,9 +106,20 @@ class Environment:
 
     # Clients
 
-    def open(self, interface: type[S], name: str, timeout: int = FOREVER, retries: int = 0) -> S:
-        """A client of the service behind the capability ``name``; ``timeout`` in ns a call."""
-        return client(interface, self.system, self.slot(name), timeout, retries)
+    def open(
+        self,
+        interface: type[S],
+        name: str,
+        timeout: int = FOREVER,
+        retries: int = 0,
+        direct: bool = False,
+    ) -> S:
+        """A client of the service behind the capability ``name``; ``timeout`` in ns a call.
+
+        With ``direct``, its methods that carry no capabilities are called without the kernel in
+        between, if the service allows it.
+        """
+        return client(interface, self.system, self.slot(name), timeout, retries, direct)
 
     def client(
         self,
@@ -139,12 +151,29 @@ class Environment:
         self._server = Server(self.system, endpoint, indexes, notify, fault)
         return self._server
 
-    def serve(self, root: Interface, on: str, notify: Callable[[int], None] | None = None) -> None:
+    def serve(
+        self,
+        root: Interface,
+        on: str,
+        notify: Callable[[int], None] | None = None,
+        direct: Callable[[Environment], Interface] | None = None,
+    ) -> None:
         """Answer calls to the offer ``on`` for ever.
 
-        ``notify`` gets the bits of the notification that ``listen`` returned.
+        ``notify`` gets the bits of the notification that ``listen`` returned.  With ``direct``,
+        clients may call without the kernel in between: each that asks for it gets a thread here,
+        and a service of its own that ``direct`` makes from that thread's environment.
         """
-        self.server({on: root}, notify).run()
+        server = self.server({on: root}, notify)
+        if direct is not None:
+            server.special[CONNECT] = (CONNECTING, Links(self, direct).open)
+        server.run()
+
+    def serving(self, badge: int) -> Server:
+        """A server of one client's calls, which come some other way than through an endpoint."""
+        self._server = Server(self.system, Endpoint(self.system, NULL), {})
+        self._server.badge = badge
+        return self._server
 
     def listen(self) -> Notification:
         """A notification that this thread hears while it serves."""

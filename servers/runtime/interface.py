@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args, get_type_hints
 
 import msgspec
+from msgspec.structs import astuple
 
 from kernel.abi import MAX_CAPS
 from servers.runtime.errors import BadRequest, KernelError
@@ -47,18 +48,19 @@ def _has_capability(kind: object) -> bool:
 class Codec:
     """Encodes and decodes values of one type, with the capabilities in them."""
 
-    __slots__ = ("_decoder", "_encoder", "has_caps", "kind")
+    __slots__ = ("has_caps", "kind", "plain_decode", "plain_encode")
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
         self.has_caps = _has_capability(kind)
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = None if self.has_caps else msgspec.msgpack.Decoder(kind)
+        # Of types without capabilities; ready to be called, as most calls use these alone.
+        self.plain_encode = msgspec.msgpack.Encoder().encode
+        self.plain_decode = None if self.has_caps else msgspec.msgpack.Decoder(kind).decode
 
     def encode(self, value: Any) -> tuple[bytes, list[int]]:
         """The payload and the capabilities to send beside it."""
         if not self.has_caps:
-            return self._encoder.encode(value), []
+            return self.plain_encode(value), []
         slots: list[int] = []
 
         def hook(found: Any) -> int:
@@ -78,8 +80,8 @@ class Codec:
         Capabilities that came beside it and are not in the value are dropped, so that nobody can
         fill the receiver's table with what it did not ask for.
         """
-        if not slots and self._decoder is not None:
-            return self._decoder.decode(data)
+        if not slots and self.plain_decode is not None:
+            return self.plain_decode(data)
         unwanted = set(slots)
 
         def hook(kind: type, index: object) -> Capability:
@@ -89,8 +91,8 @@ class Codec:
             return cast(Capability, kind(system, slots[index]))
 
         try:
-            if self._decoder is not None:
-                return self._decoder.decode(data)
+            if self.plain_decode is not None:
+                return self.plain_decode(data)
             return msgspec.msgpack.decode(data, type=self.kind, dec_hook=hook)
         except BaseException:
             unwanted.update(slots)
@@ -110,7 +112,10 @@ def drop_all(slots: Iterable[int], system: Syscalls) -> None:
 class Method:
     """One method of a protocol: its number and how its arguments and result travel."""
 
-    __slots__ = ("arguments", "index", "name", "parameters", "result", "signature")
+    __slots__ = (
+        *("_plain_decode", "arguments", "index", "name", "parameters", "plain", "result"),
+        "signature",
+    )
 
     def __init__(self, index: int, function: Callable[..., Any]) -> None:
         hints = get_type_hints(function)
@@ -124,22 +129,29 @@ class Method:
             msgspec.defstruct(self.name, fields, array_like=True, forbid_unknown_fields=True)
         )
         self.result = Codec(hints.get("return", type(None)))
+        self._plain_decode = self.arguments.plain_decode
+        self.plain = not self.arguments.has_caps and not self.result.has_caps
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[int]]:
         """Encode a call's arguments, defaults filled in."""
         if kwargs or len(args) != len(self.parameters):
-            bound = self.signature.bind(None, *args, **kwargs)
-            bound.apply_defaults()
-            args = tuple(bound.arguments.values())[1:]
+            args = self.bind(args, kwargs)
         return self.arguments.encode(args)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """All arguments in their order, defaults filled in; raises ``TypeError``."""
+        bound = self.signature.bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        return tuple(bound.arguments.values())[1:]
 
     def unpack(self, data: bytes, slots: list[int], system: Syscalls) -> tuple[Any, ...]:
         """Decode a call's arguments; raises ``BadRequest`` that names what is wrong."""
         try:
-            found = self.arguments.decode(data, slots, system)
+            if self._plain_decode is not None and not slots:
+                return astuple(self._plain_decode(data))
+            return astuple(self.arguments.decode(data, slots, system))
         except (msgspec.MsgspecError, ValueError) as error:
             raise BadRequest(f"{self.name}: {self._named(str(error))}") from None
-        return msgspec.structs.astuple(found)
 
     def _named(self, text: str) -> str:
         """The decoder's text with parameters named instead of counted."""

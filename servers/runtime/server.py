@@ -12,6 +12,7 @@ holds the ``Deferred`` answers later.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +33,7 @@ OFFER_SHIFT = 32
 LONGEST_TEXT = 2000
 """Characters of an error's text at most, so that it fits a message however it is encoded."""
 
+_NONE: list[int] = []
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -48,6 +50,11 @@ def _result(method: Method, result: Any) -> tuple[bytes, list[int]]:
     return data, slots
 
 
+Reply = int | Callable[[int, bytes, list[int]], None]
+"""How to answer a call: with a reply capability, or by a function of the answer's label, payload and
+capabilities."""
+
+
 class Deferred:
     """An answer that is still to come."""
 
@@ -56,9 +63,9 @@ class Deferred:
     def __init__(self, system: Syscalls) -> None:
         self._system = system
         self._method: Method | None = None
-        self._reply = NULL
+        self._reply: Reply = NULL
 
-    def attach(self, method: Method, reply: int) -> None:
+    def attach(self, method: Method, reply: Reply) -> None:
         """The server says which call it belongs to."""
         self._method, self._reply = method, reply
 
@@ -76,13 +83,17 @@ class Deferred:
 
     def _send(self, label: int, data: bytes, slots: list[int]) -> None:
         reply, self._reply = self._reply, NULL
-        if reply != NULL:
+        if not isinstance(reply, int):
+            reply(label, data, slots)
+        elif reply != NULL:
             try:
                 self._system.reply(reply, label, data, slots)
             except KernelError:
                 pass  # the caller is gone, timed out or may not be talked to: it knows
 
 
+Answer = tuple[int, bytes, list[int]]
+"""Label, payload and capabilities."""
 Bound = tuple[Method, Callable[..., Any]]
 """A method of a protocol, and the function of an object that implements it."""
 
@@ -112,6 +123,7 @@ class Server:
         self.endpoint = endpoint
         self.badge = 0  # of the message that is being handled
         self._targets: dict[int, Target] = {i: Target(root) for i, root in roots.items()}
+        self.special: dict[int, Bound] = {}  # beside the methods: label -> what takes the badge
         self._notify = notify
         self._fault = fault
         self._next = SESSION
@@ -158,12 +170,32 @@ class Server:
             system.reply(reply, label, data, caps)
 
     def handle(
-        self, badge: int, label: int, data: bytes, slots: list[int], reply: int
-    ) -> tuple[int, bytes, list[int]] | None:
+        self, badge: int, label: int, data: bytes, slots: list[int], reply: Reply
+    ) -> Answer | None:
         """Carry out one call; the answer to send, or None if it comes later or is not wanted."""
+        target = self._targets.get(badge if badge & SESSION else badge >> OFFER_SHIFT)
+        if target is not None and label < len(target.methods):
+            return self.carry_out(target.methods[label], data, slots, reply)
+        if target is not None and label in self.special:
+            method, function = self.special[label]
+            return self.carry_out((method, partial(function, badge)), data, slots, reply)
+        drop_all(slots, self.system)
+        text = "the session was closed"
+        if target is not None:
+            text = f"{target.service.protocol.__name__} has no method {label}"
+        return (ERROR, _error(BadRequest.__name__, text), _NONE) if reply != NULL else None
+
+    def carry_out(
+        self, bound: Bound, data: bytes, slots: list[int], reply: Reply
+    ) -> Answer | None:
+        """Call a method with what came in a message; the answer as of ``handle``."""
+        method, function = bound
         try:
-            method, function = self._find(badge, label, slots)
             result = function(*method.unpack(data, slots, self.system))
+            if method.plain and reply != NULL and type(result) is not Deferred:
+                payload = method.result.plain_encode(result)
+                if len(payload) <= MAX_PAYLOAD:
+                    return ANSWER, payload, _NONE  # as most answers are: the rest takes longer
             if isinstance(result, Deferred):
                 result.attach(method, reply)
                 return None
@@ -174,14 +206,4 @@ class Server:
             data = _error(type(error).__name__, str(error))
         except Exception as error:  # a fault of the service is answered, and does not end it
             data = _error(Failed.__name__, f"{type(error).__name__}: {error}")
-        return (ERROR, data, []) if reply != NULL else None
-
-    def _find(self, badge: int, label: int, slots: list[int]) -> Bound:
-        """The method that a message is meant for."""
-        target = self._targets.get(badge if badge & SESSION else badge >> OFFER_SHIFT)
-        if target is not None and label < len(target.methods):
-            return target.methods[label]
-        drop_all(slots, self.system)
-        if target is None:
-            raise BadRequest("the session was closed")
-        raise BadRequest(f"{target.service.protocol.__name__} has no method {label}")
+        return (ERROR, data, _NONE) if reply != NULL else None

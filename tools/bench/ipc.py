@@ -45,6 +45,8 @@ class Result(NamedTuple):
     """The system call alone, between two user-mode processes."""
     mediated_call_us: float
     """A method of an interface, as programs make their calls."""
+    direct_call_us: float
+    """The same method over a link, without the kernel in between."""
     ratio: float
     """The mediated call to the raw socketpair: the median over the rounds."""
 
@@ -77,6 +79,7 @@ def _mediated(core: int, weak: bool) -> Iterator[Caller]:
     with systems.boot_host(systems.config(source), weak) as system:
         caller = system.open(Caller, "client")
         caller.typed(1, SIZE)
+        caller.direct(1, SIZE)
         for space in system.debug(DebugOp.SPACES):
             if space[9]:
                 _pin(space[9], core)
@@ -134,7 +137,7 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
     """Measure both, in interleaved rounds."""
     allowed = os.sched_getaffinity(0)
     core = _quietest(allowed)
-    raw, bare, mediated = [], [], []
+    raw, bare, mediated, direct = [], [], [], []
     peer = Peer(core)
     try:
         with _mediated(core, weak) as caller:
@@ -143,6 +146,7 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
                 raw.append(peer.calls(calls, SIZE))
                 bare.append(caller.calls(calls, SIZE))
                 mediated.append(caller.typed(calls, SIZE))
+                direct.append(caller.direct(calls, SIZE))
     finally:
         os.sched_setaffinity(0, allowed)
         peer.close()
@@ -151,4 +155,6 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
         return round(statistics.median(times) / calls / 1000, 2)
 
     ratio = statistics.median(m / r for m, r in zip(mediated, raw, strict=True))
-    return Result(microseconds(raw), microseconds(bare), microseconds(mediated), round(ratio, 2))
+    return Result(
+        *(microseconds(times) for times in (raw, bare, mediated, direct)), ratio=round(ratio, 2)
+    )

@@ -51,6 +51,7 @@ def _show_ipc(numbers: Numbers) -> None:
             ("raw socketpair", "raw_socketpair_us"),
             ("mediated call", "mediated_call_us"),
             ("its system calls alone", "system_call_us"),
+            ("direct call", "direct_call_us"),
         )
     ]
     render.table(("64 bytes there and back", "us", "times"), rows)
@@ -75,7 +76,7 @@ BENCHMARKS = {
         "a call and its reply, beside a raw socketpair",
         _ipc,
         _show_ipc,
-        ("raw_socketpair_us", "mediated_call_us", "ratio"),
+        ("raw_socketpair_us", "mediated_call_us", "direct_call_us", "ratio"),
     ),
     "boot": Benchmark("Linux from the command to its init, beside QEMU's TCG", _boot, _show_boot),
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),

@@ -181,13 +181,17 @@ class SimEnd:
         self._peer._inbox.append(data)
         self._peer._event.set()
 
-    def receive(self, timeout: int | None = None) -> bytes | None:
+    def receive(self) -> bytes:
         while not self._inbox:
             if self._over:
                 return b""
-            if not self._event.wait(timeout) and timeout is not None:
-                return None
+            self._event.wait(None)
         return self._inbox.popleft()
+
+    def wait(self, timeout: int) -> bool:
+        if not self._inbox and not self._over:
+            self._event.wait(timeout)
+        return bool(self._inbox) or self._over
 
 
 Breakpoint = Callable[[Thread, list[Any]], bool]

@@ -19,3 +19,6 @@ class Caller(Interface):
 
     def typed(self, count: int, size: int) -> int:
         """Calls of the interface's method."""
+
+    def direct(self, count: int, size: int) -> int:
+        """The same without the kernel in between."""

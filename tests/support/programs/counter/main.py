@@ -47,4 +47,4 @@ class Counting(Counter):
 
 
 def main(env: Environment) -> None:
-    env.serve(Counting(env), on="counter")
+    env.serve(Counting(env), on="counter", direct=Counting)

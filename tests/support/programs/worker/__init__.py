@@ -11,5 +11,8 @@ class Worker(Interface):
     def work(self) -> list[str]:
         """What happened, in words that are the same on every machine."""
 
+    def direct(self) -> list[str]:
+        """Calls to the counter over a link, and what they gave."""
+
     def threads(self) -> int:
         """Have three threads call the server and end; the sum that the last one got."""

@@ -30,6 +30,17 @@ class Trials(Worker):
         trials = (self._messages, self._memory, self._signals, self._refusals)
         return [found for trial in trials for found in trial()]
 
+    def direct(self) -> list[str]:
+        counter = self._env.open(Counter, "counter", timeout=20 * SECOND, direct=True)
+        other = self._env.open(Counter, "counter", timeout=SECOND // 20, direct=True)
+        found = [f"sum {counter.add(3)} {counter.add(amount=4)}"]
+        found += [attempt(lambda: counter.add(-1)), attempt(counter.fail)]
+        found += [attempt(lambda: counter.slow(1000))]
+        found += [f"filled {counter.fill(self._env.frame(4096), 65)}", f"sum {counter.add(1)}"]
+        # A new link takes the place of the first, and has a service of its own.
+        found += [f"sum {other.add(1)}", attempt(lambda: other.slow(SECOND // 5))]
+        return [*found, f"sum {other.add(1)}", attempt(counter.fail_hard)]
+
     def threads(self) -> int:
         said: list[int] = []
         event = self._env.event()

@@ -16,6 +16,7 @@ class Client(Caller):
         self._call = env.system.call
         self._raw = env.slot("raw")
         self._typed = env.open(Echo, "typed")
+        self._direct = env.open(Echo, "typed", direct=True)
 
     def calls(self, count: int, size: int) -> int:
         call, slot, data = self._call, self._raw, bytes(size)
@@ -25,11 +26,18 @@ class Client(Caller):
         return time.perf_counter_ns() - start
 
     def typed(self, count: int, size: int) -> int:
-        echo, data = self._typed.echo, bytes(size)
-        start = time.perf_counter_ns()
-        for _ in range(count):
-            echo(data)
-        return time.perf_counter_ns() - start
+        return _time(self._typed, count, size)
+
+    def direct(self, count: int, size: int) -> int:
+        return _time(self._direct, count, size)
+
+
+def _time(service: Echo, count: int, size: int) -> int:
+    echo, data = service.echo, bytes(size)
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        echo(data)
+    return time.perf_counter_ns() - start
 
 
 def main(env: Environment) -> None:

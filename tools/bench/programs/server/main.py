@@ -24,6 +24,6 @@ def _answer(env: Environment) -> None:
 
 def main(env: Environment) -> None:
     if env.has("typed"):
-        env.serve(Server(), on="typed")
+        env.serve(Server(), on="typed", direct=lambda _: Server())
     else:
         _answer(env)
