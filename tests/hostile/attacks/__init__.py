@@ -1,0 +1,33 @@
+"""The attacks, by what they go for; importing this fills ``registry.ATTACKS``."""
+
+from tests.hostile.attacks import (
+    capabilities,
+    channels,
+    descriptors,
+    exhaustion,
+    files,
+    frames,
+    memory,
+    messages,
+    network,
+    privileges,
+    processes,
+    programs,
+    threads,
+)
+
+__all__ = [
+    "capabilities",
+    "channels",
+    "descriptors",
+    "exhaustion",
+    "files",
+    "frames",
+    "memory",
+    "messages",
+    "network",
+    "privileges",
+    "processes",
+    "programs",
+    "threads",
+]
