@@ -8,8 +8,9 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -23,7 +24,6 @@ from servers.init.description import Description, DeviceEntry, ProcessEntry
 from servers.init.interface import Control
 from servers.runtime import Notification, TimedOut
 from servers.runtime.client import client, endpoint_of
-from tests.hostile import linux
 from tests.hostile.attacker import Facts
 from tests.hostile.registry import BORN, COMPILER, TURNED, Attack, End
 from tests.hostile.victim import SECRET, Victim
@@ -43,6 +43,8 @@ NAME: Final = "cloister-hostile"
 """In the name of whatever attackers make on the host."""
 SYSTEM_V_KEY: Final = 0x436C6F69
 """What attackers call their System V objects."""
+MOST_CALLS: Final = 600
+"""Numbers of the host's system calls are below it."""
 PROGRAMS: Final = (BORN, TURNED, COMPILER)
 _HOLDS: Final = ["victim=victim.victim", "neighbour=neighbour.victim", "device:book", "device:tty"]
 
@@ -86,7 +88,7 @@ class Traces:
     """What an attack could change; two of them are equal if it changed nothing."""
 
     spaces: dict[str, tuple[Any, ...]]
-    """Every process but the attacker: label, flags, memory, capabilities, mappings, threads, pid."""
+    """Every process: label, flags, memory, capabilities, mappings, threads, process of the host."""
     objects: dict[str, int]
     """How many threads, endpoints and capabilities the kernel has."""
     descriptors: Counter[str]
@@ -127,11 +129,17 @@ class Folder:
     def __init__(self) -> None:
         self._made = tempfile.TemporaryDirectory(prefix=f"{NAME}-")
         self.path = Path(self._made.name)
+        (self.path / "book").write_text("to be read alone")
+        self.restore()
+
+    def restore(self) -> None:
+        """Put back what an attack may have changed; the book stays, since the kernel has it open."""
+        for path in self.path.iterdir():
+            if path.name not in ("book", "socket"):
+                path.rmdir() if path.is_dir() else path.unlink()
         (self.path / "note").write_text("keep out")
         (self.path / "script").write_text("#!/bin/sh\necho escaped\n")
         (self.path / "script").chmod(0o755)
-        (self.path / "book").write_text("to be read alone")
-        (self.path / "inner").mkdir()
 
     def seen(self) -> dict[str, tuple[Any, ...]]:
         """Every file with what a change would show in."""
@@ -154,7 +162,7 @@ class Ears:
         self.path = str(folder / "socket")
         self.abstract = f"@{NAME}-{os.getpid()}-{id(self)}"
         self.sockets = [socket.socket(family) for family in (socket.AF_INET, *[socket.AF_UNIX] * 2)]
-        addresses = (("127.0.0.1", 0), self.path, "\0" + self.abstract[1:])
+        addresses: tuple[Any, ...] = (("127.0.0.1", 0), self.path, "\0" + self.abstract[1:])
         for heard, address in zip(self.sockets, addresses, strict=True):
             heard.bind(address)
             heard.listen(8)
@@ -201,16 +209,19 @@ class Terminal:
 class Range:
     """The system, booted; ``without`` are layers of the sandbox to leave out."""
 
-    def __init__(self, without: tuple[str, ...] = ()) -> None:
+    def __init__(self, without: tuple[str, ...] = (), held: bool | None = None) -> None:
+        """``held``: whether attackers are to believe that there is a sandbox."""
         self._stack = ExitStack()
         self._without = without
+        self._held = not without if held is None else held
         self.folder = Folder()
         self._stack.callback(self.folder.close)
         self.ears = Ears(self.folder.path)
         self._stack.callback(self.ears.close)
         self.terminal = Terminal()
         self._stack.callback(self.terminal.close)
-        self.system = self._stack.enter_context(self._boot())
+        self.system = self._boot()
+        self._stack.callback(self.system.close)
         self.kernel: int = self.system.pid
         self.victim, self.neighbour = self._open("victim"), self._open("neighbour")
         self.log = self.system.open(AuditReader, "audit.reader", PATIENCE)
@@ -220,11 +231,13 @@ class Range:
         self.victim.ping(0)
         self.neighbour.ping(0)
 
-    def _boot(self) -> Any:
+    def _boot(self) -> system.HostSystem:
         source = system.Source(_description(self.terminal.name), self.folder.path)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(layers, "lacking", lambda: dict.fromkeys(self._without, "left out"))
-            return system.boot(source, weak=bool(self._without))
+            booted = system.boot(source, weak=bool(self._without))
+        assert isinstance(booted, system.HostSystem)
+        return booted
 
     def _open(self, name: str) -> Victim:
         return self.system.open(Victim, f"{name}.victim", PATIENCE)
@@ -250,7 +263,7 @@ class Range:
         pids = {row[1]: row[9] for row in self.rows(DebugOp.SPACES) if row[9]}
         facts = Facts(
             attack=attack,
-            held=not self._without,
+            held=self._held,
             numbers=_numbers(),
             folder=str(self.folder.path),
             pids={**pids, "kernel": self.kernel, "tester": os.getpid()},
@@ -292,6 +305,12 @@ class Range:
                     return record
             time.sleep(0.005)
         return None
+
+    def restore(self) -> None:
+        """Undo what an attack has changed, where it is let succeed."""
+        self.quiet()
+        self.folder.restore()
+        self.victim.hide(SECRET)
 
     # Looking
 
@@ -339,9 +358,15 @@ class Range:
         return int(words[1]) * resource.getpagesize()
 
 
+@cache
 def _numbers() -> dict[str, int]:
-    native = filters.bpf.Arch.NATIVE
-    return {name: filters.bpf.resolve_syscall(native, name) for name in linux.CALLS}
+    """Every system call that the filter's library knows here."""
+    found = {}
+    for number in range(MOST_CALLS):
+        with suppress(ValueError):  # there is none with this number
+            name = filters.bpf.resolve_syscall(filters.bpf.Arch.NATIVE, number)
+            found[name.decode() if isinstance(name, bytes) else name] = number
+    return found
 
 
 def _descriptors(pid: int) -> Counter[str]:
@@ -374,8 +399,6 @@ def _how_it_runs(pid: int) -> tuple[Any, ...]:
     return limits, spaces, schedule, sorted(os.sched_getaffinity(pid))
 
 
-
-
 def _host() -> tuple[Any, ...]:
     keys = [
         (kind, line)
@@ -385,8 +408,6 @@ def _host() -> tuple[Any, ...]:
     ]
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if NAME in line]
     return os.uname()[1], keys, mounts
-
-
 
 
 def check(arena: Range, attack: Attack, program: str) -> None:
@@ -408,5 +429,3 @@ def check(arena: Range, attack: Attack, program: str) -> None:
     assert arena.memory() - memory < MEMORY_LEFT
     assert arena.victim.ping(1) == arena.neighbour.ping(1) == 2
     assert arena.victim.caller() == "operator"
-
-

@@ -1,6 +1,7 @@
 """The attacks, by what they go for; importing this fills ``registry.ATTACKS``."""
 
 from tests.hostile.attacks import (
+    answers,
     capabilities,
     channels,
     descriptors,
@@ -17,6 +18,7 @@ from tests.hostile.attacks import (
 )
 
 __all__ = [
+    "answers",
     "capabilities",
     "channels",
     "descriptors",

@@ -211,7 +211,7 @@ def shrink_channel(at: Attacker) -> object:
 def shrink_channel_and_speak(at: Attacker) -> object:
     """Make the kernel wait for the rest of a request, by a pipe that does not hold all of it."""
     at.host.fcntl(REQUESTS, _SET_PIPE_SIZE, 4096)
-    at.send(at.request("call", at.env.slot("victim"), 1, b"\x91\xc5\xea\x60" + bytes(60_000), [], SECOND))
+    at.send(at.request("call", at.env.slot("victim"), 1, bytes(60_000), [], SECOND))
     return at.still_here()
 
 

@@ -28,7 +28,7 @@ _STEP = 16 << 20
 @attack(refused("ENOMEM"), open_hand=False, programs=BOTH)
 def memory_bomb(at: Attacker) -> object:
     """Use memory without end, and touch it."""
-    kept = []
+    kept: list[bytearray] = []
     while len(kept) * _STEP < MOST_BYTES:
         kept.append(bytearray(_STEP))
     return f"{len(kept) * _STEP >> 20} MiB"
@@ -272,7 +272,7 @@ def flood_of_capabilities(at: Attacker) -> object:
 
 @attack(harmless("maps"))
 def flood_of_maps(at: Attacker) -> object:
-    """Have the kernel stop and search this process without end, with as much to search as it can."""
+    """Have the kernel stop and search this process all the time, with much to search."""
     start = at.host.mmap(0, 20_000 * 4096, 0, 0x4022, -1, 0)
     for page in range(0, 20_000, 2):
         at.host.mprotect(start + page * 4096, 4096, mmap.PROT_READ)

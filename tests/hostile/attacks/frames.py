@@ -19,7 +19,16 @@ from servers.runtime import Environment, Frame
 from servers.runtime.host import NOTICE, REQUESTS
 from tests.hostile.attacker import Attacker
 from tests.hostile.attacks.network import _message_with_descriptor
-from tests.hostile.registry import BORN, TURNED, Foiled, attack, harmless, killed, killed_for, refused
+from tests.hostile.registry import (
+    BORN,
+    TURNED,
+    Foiled,
+    attack,
+    harmless,
+    killed,
+    killed_for,
+    refused,
+)
 from tests.hostile.victim import PAGE
 
 BOTH = (BORN, TURNED)
@@ -49,6 +58,7 @@ def _spy(at: Attacker, address: int) -> object:
 
 
 # Writing
+
 
 @attack(refused("EACCES"), programs=BOTH)
 def map_writable(at: Attacker) -> object:
@@ -131,6 +141,7 @@ def mint_for_writing(at: Attacker) -> object:
 
 
 # Keeping
+
 
 @attack(DISOBEYED)
 def keep_mapping(at: Attacker) -> object:

@@ -7,8 +7,17 @@ import mmap
 import os
 
 from tests.hostile.attacker import Attacker
-from tests.hostile.registry import BORN, COMPILER, TURNED, NotHere, attack, harmless, killed, refused
-from tests.hostile.registry import Foiled
+from tests.hostile.registry import (
+    BORN,
+    COMPILER,
+    TURNED,
+    Foiled,
+    NotHere,
+    attack,
+    harmless,
+    killed,
+    refused,
+)
 
 BOTH = (BORN, TURNED)
 NO = refused("EPERM")

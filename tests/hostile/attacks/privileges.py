@@ -127,12 +127,27 @@ _REFUSED: Final[dict[str, tuple[str, str, _Arguments, bool]]] = {
     ),
     "keep-capabilities": ("prctl", "Keep capabilities.", lambda at: (8, 1, 0, 0, 0), False),
     "ambient-capabilities": ("prctl", "Pass capabilities on.", lambda at: (47, 2, 21, 0, 0), False),
-    "be-undumpable": ("prctl", "Hide its memory from the kernel.", lambda at: (4, 0, 0, 0, 0), True),
-    "let-anybody-trace": ("prctl", "Let all trace it.", lambda at: (0x59616D61, -1, 0, 0, 0), False),
+    "be-undumpable": (
+        "prctl",
+        "Hide its memory from the kernel.",
+        lambda at: (4, 0, 0, 0, 0),
+        True,
+    ),
+    "let-anybody-trace": (
+        "prctl",
+        "Let all trace it.",
+        lambda at: (0x59616D61, -1, 0, 0, 0),
+        False,
+    ),
     "move-own-memory": ("prctl", "Forge its memory's map.", lambda at: (35, 6, 0, 0, 0), False),
     "outlive-kernel": ("prctl", "Outlive the kernel.", lambda at: (1, 0, 0, 0, 0), True),
     "adopt-orphans": ("prctl", "Become parent of orphans.", lambda at: (36, 1, 0, 0, 0), True),
-    "second-filter-listener": ("seccomp", "Judge its own calls.", lambda at: (1, 8, bytes(16)), False),
+    "second-filter-listener": (
+        "seccomp",
+        "Judge its own calls.",
+        lambda at: (1, 8, bytes(16)),
+        False,
+    ),
     "change-personality": ("personality", "Turn protections off.", lambda at: (0x40000,), True),
     "own-landlock": (
         "landlock_create_ruleset",
@@ -141,7 +156,12 @@ _REFUSED: Final[dict[str, tuple[str, str, _Arguments, bool]]] = {
         False,
     ),
     "own-segments": ("modify_ldt", "Make segments.", lambda at: (0, bytes(64), 64), False),
-    "read-host-log": ("syslog", "Read what the host kernel says.", lambda at: (10, _NONE, 0), False),
+    "read-host-log": (
+        "syslog",
+        "Read what the host kernel says.",
+        lambda at: (10, _NONE, 0),
+        False,
+    ),
     "adjust-clock": ("adjtimex", "Look at the clock's rate.", lambda at: (bytes(208),), True),
     "hang-up": ("vhangup", "Hang the terminal up.", lambda at: (), False),
     "load-library": ("uselib", "Load a library.", lambda at: (b"/lib/evil",), False),
@@ -160,8 +180,18 @@ _REFUSED: Final[dict[str, tuple[str, str, _Arguments, bool]]] = {
     "attach-memory": ("shmat", "Attach shared memory.", lambda at: (0, _NONE, 0), False),
     "semaphores": ("semget", "Make System V semaphores.", lambda at: (_KEY, 1, 0o1600), True),
     "message-queue": ("msgget", "Make a System V message queue.", lambda at: (_KEY, 0o1600), True),
-    "posix-queue": ("mq_open", "Make a message queue.", lambda at: (b"evil", 66, 384, _NONE), False),
-    "asynchronous-files": ("io_setup", "Do input and output unseen.", lambda at: (1, bytes(8)), True),
+    "posix-queue": (
+        "mq_open",
+        "Make a message queue.",
+        lambda at: (b"evil", 66, 384, _NONE),
+        False,
+    ),
+    "asynchronous-files": (
+        "io_setup",
+        "Do input and output unseen.",
+        lambda at: (1, bytes(8)),
+        True,
+    ),
     "timer-signals": ("timer_create", "Make a timer.", lambda at: (0, _NONE, bytes(8)), True),
     "interval-timer": ("setitimer", "Have signals sent.", lambda at: (0, bytes(32), _NONE), True),
     "signals-as-file": ("signalfd4", "Read signals.", lambda at: (-1, bytes(8), 8, 0), True),
@@ -180,9 +210,7 @@ def _enter(
     table: dict[str, tuple[str, str, _Arguments, bool]], outcome: Callable[[str], Outcome]
 ) -> None:
     for name, (call, text, arguments, open_hand) in table.items():
-        enter = attack(
-            outcome(call), name=name, text=text, open_hand=open_hand, programs=BOTH
-        )
+        enter = attack(outcome(call), name=name, text=text, open_hand=open_hand, programs=BOTH)
         enter(_body(call, arguments))
 
 

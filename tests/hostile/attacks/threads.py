@@ -37,7 +37,7 @@ def stop_itself(at: Attacker) -> object:
 
 @attack(killed("crashed: closed its channel|crashed: exited"))
 def leave_threads_behind(at: Attacker) -> object:
-    """End the first thread as the host knows it, and go on in another with all descriptors closed."""
+    """End the first thread for the host, and go on in another with all descriptors closed."""
 
     def go_on() -> None:
         for fd in range(3, 64):
@@ -61,7 +61,8 @@ def exit_with_threads_left(at: Attacker) -> object:
 
     at.env.thread(burn, "burn")
     time.sleep(0.05)
-    return at.system.thread_exit(0, "")
+    at.system.thread_exit(0, "")
+    return "it goes on"
 
 
 @attack(killed("as I like"))
@@ -118,4 +119,5 @@ def raise_own_priority(at: Attacker) -> object:
 @attack(killed("ended by itself"))
 def lie_about_its_end(at: Attacker) -> object:
     """Say that it ended for another reason than it did."""
-    return at.system.thread_exit(1, "ended by itself\nkernel: killed the victim")
+    at.system.thread_exit(1, "ended by itself\nkernel: killed the victim")
+    return "it goes on"

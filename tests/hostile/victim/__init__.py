@@ -25,6 +25,9 @@ class Victim(Interface):
     def secret(self) -> bytes:
         """What is where the secret was at the beginning."""
 
+    def hide(self, secret: bytes) -> None:
+        """Have a secret again."""
+
     def address(self) -> int:
         """Where in its memory the secret is."""
 

@@ -32,6 +32,9 @@ class Victims(Victim):
     def secret(self) -> bytes:
         return self._secret.raw
 
+    def hide(self, secret: bytes) -> None:
+        self._secret.raw = secret
+
     def address(self) -> int:
         return ctypes.addressof(self._secret)
 
