@@ -1,12 +1,12 @@
 """Direct calls: a client and a server that talk without the kernel in between.
 
 A client that was told to asks the server for a *link*, with an ordinary call under the label
-``CONNECT``.  The server creates one, keeps its end, and answers with a capability to the other; from
-then on the methods that carry no capabilities go over it.  The kernel checked both sides when the
-link was made, and cuts it when either capability goes.
+``CONNECT``.  The server creates one, keeps its end, and answers with a capability to the other;
+from then on the methods that carry no capabilities go over it.  The kernel checked both sides when
+the link was made, and cuts it when either capability goes.
 
-On the link a call is the method's number, one byte, and the arguments as in a message; its answer is
-the result as in a message, or the byte ``FAILED`` and the error.  There is one call at a time.
+On the link a call is the method's number, one byte, and the arguments as in a message; its answer
+is the result as in a message, or the byte ``FAILED`` and the error.  There is one call at a time.
 
 A link is served by a thread of its own, with an environment and a service object of its own: no two
 threads use one channel to the kernel, and services need no locks for what they do not share.

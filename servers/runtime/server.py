@@ -51,8 +51,8 @@ def _result(method: Method, result: Any) -> tuple[bytes, list[int]]:
 
 
 Reply = int | Callable[[int, bytes, list[int]], None]
-"""How to answer a call: with a reply capability, or by a function of the answer's label, payload and
-capabilities."""
+"""How to answer a call: with a reply capability, or by a function of the answer's label, payload
+and capabilities."""
 
 
 class Deferred:

@@ -143,13 +143,17 @@ class _Side:
         """Send a packet and wake the other side if it sleeps; False if there is no room now."""
         if not self.post(packet):
             return False
-        if self._wake is not None and self.needs_wake():
-            self._wake.signal()
+        self.wake()
         return True
 
     def post(self, packet: Packet) -> bool:
         """Add a packet without waking the other side, which comes after the last of several."""
         return self._out.put(packet)
+
+    def wake(self) -> None:
+        """Wake the other side if it sleeps."""
+        if self._wake is not None and self.needs_wake():
+            self._wake.signal()
 
     def needs_wake(self) -> bool:
         """Whether the other side waits for a signal before it looks at what was posted."""

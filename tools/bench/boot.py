@@ -29,8 +29,7 @@ TIMEOUT: Final = 120.0
 """Seconds in which a boot is expected to reach the line, and then its end."""
 RUNS: Final = 3
 PROGRAM: Final = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1));"
-    "from tools.cli import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, sys.argv.pop(1));from tools.cli import main; sys.exit(main())"
 )
 """What the launcher does, where the code was installed without it."""
 

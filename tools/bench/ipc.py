@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from kernel.abi import DebugOp
 from servers.init.description import Description, ProcessEntry
 from tools import system as systems
+from tools.bench import peers
 from tools.bench.programs.interface import Caller
 
 SIZE: Final = 64
@@ -27,6 +28,9 @@ SIZE: Final = 64
 CALLS: Final = 500
 """Calls in one round."""
 ROUNDS: Final = 41
+PEER_ROUNDS: Final = 7
+BULKS: Final = 5
+"""How often 1 MiB is moved in one round."""
 _PROBED: Final = 16
 """Cores that are tried at most."""
 _PROBE: Final = 300
@@ -47,8 +51,14 @@ class Result(NamedTuple):
     """A method of an interface, as programs make their calls."""
     direct_call_us: float
     """The same method over a link, without the kernel in between."""
+    bulk_messages_us: float
+    """1 MiB by messages of 60 KiB."""
+    bulk_stream_us: float
+    """1 MiB through a packet stream."""
     ratio: float
     """The mediated call to the raw socketpair: the median over the rounds."""
+    peers: dict[str, float]
+    """Other libraries' calls, if they were asked for."""
 
 
 def _process(name: str, program: str, offer: str, holds: list[str]) -> ProcessEntry:
@@ -133,11 +143,14 @@ def _quietest(allowed: set[int]) -> int:
     return min(took, key=lambda core: took[core])
 
 
-def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Result:
-    """Measure both, in interleaved rounds."""
+def measure(
+    calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False, others: bool = False
+) -> Result:
+    """Measure Cloister and a raw socketpair in interleaved rounds, and then ``others``."""
     allowed = os.sched_getaffinity(0)
     core = _quietest(allowed)
     raw, bare, mediated, direct = [], [], [], []
+    bulk: dict[str, list[int]] = {"messages": [], "stream": []}
     peer = Peer(core)
     try:
         with _mediated(core, weak) as caller:
@@ -147,6 +160,8 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
                 bare.append(caller.calls(calls, SIZE))
                 mediated.append(caller.typed(calls, SIZE))
                 direct.append(caller.direct(calls, SIZE))
+                for name, times in bulk.items():
+                    times.append(getattr(caller, name)(BULKS))
     finally:
         os.sched_setaffinity(0, allowed)
         peer.close()
@@ -155,6 +170,14 @@ def measure(calls: int = CALLS, rounds: int = ROUNDS, weak: bool = False) -> Res
         return round(statistics.median(times) / calls / 1000, 2)
 
     ratio = statistics.median(m / r for m, r in zip(mediated, raw, strict=True))
+    moved = {name: round(statistics.median(t) / BULKS / 1000, 1) for name, t in bulk.items()}
     return Result(
-        *(microseconds(times) for times in (raw, bare, mediated, direct)), ratio=round(ratio, 2)
+        raw_socketpair_us=microseconds(raw),
+        system_call_us=microseconds(bare),
+        mediated_call_us=microseconds(mediated),
+        direct_call_us=microseconds(direct),
+        bulk_messages_us=moved["messages"],
+        bulk_stream_us=moved["stream"],
+        ratio=round(ratio, 2),
+        peers=peers.measure(core, SIZE, calls, PEER_ROUNDS) if others else {},
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tools import render
 from tools.arguments import add_weak, positive
 
-Numbers = Mapping[str, float | None]
-"""What was measured, by name."""
+Numbers = Mapping[str, Any]
+"""What was measured, by name: a number, None where there is none, or an object of numbers."""
 
 
 class Benchmark(NamedTuple):
@@ -20,15 +20,14 @@ class Benchmark(NamedTuple):
     text: str
     measure: Callable[[argparse.Namespace], Numbers]
     show: Callable[[Numbers], None]
-    keys: tuple[str, ...] = ()
-    """What the JSON object has, where that is not all of it."""
 
 
 def _ipc(args: argparse.Namespace) -> Numbers:
     from tools.bench import ipc
 
     calls, rounds = args.calls or ipc.CALLS, args.runs or ipc.ROUNDS
-    return ipc.measure(calls, rounds, args.allow_weak_isolation)._asdict()
+    found = ipc.measure(calls, rounds, args.allow_weak_isolation, args.peers)._asdict()
+    return found if args.peers or not args.json else {k: found[k] for k in found if k != "peers"}
 
 
 def _boot(args: argparse.Namespace) -> Numbers:
@@ -46,16 +45,25 @@ def _cpu(args: argparse.Namespace) -> Numbers:
 def _show_ipc(numbers: Numbers) -> None:
     raw = numbers["raw_socketpair_us"] or 1.0
     rows = [
-        (text, f"{numbers[key]:.2f}", f"{(numbers[key] or 0) / raw:.2f}")
+        (text, numbers[key])
         for text, key in (
             ("raw socketpair", "raw_socketpair_us"),
+            ("direct call", "direct_call_us"),
             ("mediated call", "mediated_call_us"),
             ("its system calls alone", "system_call_us"),
-            ("direct call", "direct_call_us"),
         )
     ]
-    render.table(("64 bytes there and back", "us", "times"), rows)
+    rows += sorted(numbers["peers"].items(), key=lambda row: row[1])
+    render.table(
+        ("64 bytes there and back", "us", "times"),
+        [(text, f"{found:.2f}", f"{found / raw:.2f}") for text, found in rows],
+    )
+    messages, stream = numbers["bulk_messages_us"], numbers["bulk_stream_us"]
     print(f"\na mediated call takes {numbers['ratio']:.2f} times as long as a raw socketpair")
+    print(
+        f"1 MiB takes {messages:.0f} us by messages and {stream:.0f} us through a packet stream, "
+        f"which is {messages / stream:.1f} times faster"
+    )
 
 
 def _show_boot(numbers: Numbers) -> None:
@@ -72,12 +80,7 @@ def _show_cpu(numbers: Numbers) -> None:
 
 
 BENCHMARKS = {
-    "ipc": Benchmark(
-        "a call and its reply, beside a raw socketpair",
-        _ipc,
-        _show_ipc,
-        ("raw_socketpair_us", "mediated_call_us", "direct_call_us", "ratio"),
-    ),
+    "ipc": Benchmark("a call and its reply, beside a raw socketpair", _ipc, _show_ipc),
     "boot": Benchmark("Linux from the command to its init, beside QEMU's TCG", _boot, _show_boot),
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
 }
@@ -99,6 +102,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--calls", type=positive, metavar="N", help="calls in each of the rounds"
             )
+            command.add_argument(
+                "--peers",
+                action="store_true",
+                help="measure pyzmq, Pyro5, rpyc, grpc and D-Bus (jeepney), too, if installed",
+            )
             add_weak(command)
         elif name == "cpu":
             command.add_argument(
@@ -110,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     benchmark = BENCHMARKS[args.benchmark]
     numbers = benchmark.measure(args)
     if args.json:
-        print(json.dumps({key: numbers[key] for key in benchmark.keys or numbers}))
+        print(json.dumps(numbers))
     else:
         benchmark.show(numbers)
     return 0

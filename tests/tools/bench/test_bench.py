@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from tools import cli
-from tools.bench import boot, cpu
+from tools.bench import boot, cpu, peers
 from tools.errors import UserError
 
 Captured = pytest.CaptureFixture[str]
@@ -19,10 +20,34 @@ Captured = pytest.CaptureFixture[str]
 def test_ipc(capsys: Captured) -> None:
     assert cli.main(["bench", "ipc", "--json", "--calls", "5", "--rounds", "2"]) == 0
     numbers = json.loads(capsys.readouterr().out)
-    assert list(numbers) == ["raw_socketpair_us", "mediated_call_us", "ratio"]
+    assert {"raw_socketpair_us", "mediated_call_us", "direct_call_us", "ratio"} <= set(numbers)
     assert all(number > 0 for number in numbers.values())
     assert cli.main(["bench", "ipc", "--calls", "5", "--rounds", "2"]) == 0
-    assert "system calls alone" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "system calls alone" in shown and "through a packet stream" in shown
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_peer_answers(name: str) -> None:
+    if name not in peers.installed():
+        pytest.skip(f"{name} is not installed: pip install 'cloister[peers]'")
+    with peers.connected(name, min(os.sched_getaffinity(0))) as call:
+        assert bytes(call(b"hello")) == b"hello"  # type: ignore[call-overload]
+        assert len(peers._times(call, 64, 2, 3)) == 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the host machine needs Linux")
+def test_peers_are_those_that_are_installed(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(_core: int, _size: int, _calls: int, _rounds: int) -> dict[str, float]:
+        return {"pigeon": 5e6}
+
+    monkeypatch.setattr(peers, "measure", serve)
+    assert cli.main(["bench", "ipc", "--json", "--peers", "--calls", "2", "--rounds", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["peers"] == {"pigeon": 5e6}
+    assert cli.main(["bench", "ipc", "--peers", "--calls", "2", "--rounds", "1"]) == 0
+    assert "pigeon" in capsys.readouterr().out
 
 
 def test_cpu(capsys: Captured) -> None:
