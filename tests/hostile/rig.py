@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import resource
 import socket
@@ -133,7 +134,7 @@ class Folder:
         self.restore()
 
     def restore(self) -> None:
-        """Put back what an attack may have changed; the book stays, since the kernel has it open."""
+        """Put back what an attack may have changed, but the book, which the kernel has open."""
         for path in self.path.iterdir():
             if path.name not in ("book", "socket"):
                 path.rmdir() if path.is_dir() else path.unlink()
@@ -227,11 +228,14 @@ class Range:
         self.log = self.system.open(AuditReader, "audit.reader", PATIENCE)
         slot = endpoint_of(self.system.control).slot
         self.control = client(Control, self.system.calls, slot, PATIENCE)
+        self.still: Traces | None = None
+        """How things are while nobody attacks, if that is known."""
         self._bits = self.system.calls.notification_create()
         self.victim.ping(0)
         self.neighbour.ping(0)
 
     def _boot(self) -> system.HostSystem:
+        compileall.compile_dir(Path(__file__).parent, quiet=2)  # no attacker could keep the code
         source = system.Source(_description(self.terminal.name), self.folder.path)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(layers, "lacking", lambda: dict.fromkeys(self._without, "left out"))
@@ -340,7 +344,15 @@ class Range:
         deadline = time.monotonic() + 5
         while {row[1] for row in self.rows(DebugOp.SPACES)} & {*PROGRAMS}:
             assert time.monotonic() < deadline, "an attacker is still there"
-            time.sleep(0.01)
+            time.sleep(0.002)
+
+    def calm(self) -> Traces:
+        """How things are before an attack: as they were before the first, if none has failed."""
+        before, self.still = self.still, None
+        if before is None:
+            self.quiet()
+            before = self.traces()
+        return before
 
     def settle(self, before: Traces) -> dict[str, object]:
         """What is still not as it was, after all that the attacker left has had time to go."""
@@ -350,7 +362,7 @@ class Range:
             changed = self.traces().changed(before)
             if not changed or time.monotonic() > deadline:
                 return changed
-            time.sleep(0.01)
+            time.sleep(0.002)
 
     def memory(self) -> int:
         """Bytes of memory that the kernel's process has."""
@@ -371,24 +383,23 @@ def _numbers() -> dict[str, int]:
 
 def _descriptors(pid: int) -> Counter[str]:
     found: Counter[str] = Counter()
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found[os.readlink(fd).partition(":[")[0]] += 1
-        except FileNotFoundError:
-            pass
+    folder = f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found[os.readlink(f"{folder}/{fd}").partition(":[")[0]] += 1
     return found
 
 
 def _family(pid: int) -> list[int]:
     found, todo = [pid], [pid]
     while todo:
-        for task in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
-            try:
-                children = [int(child) for child in task.read_text().split()]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            found += children
-            todo += children
+        folder = f"/proc/{todo.pop()}/task"
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            for task in os.listdir(folder):
+                with open(f"{folder}/{task}/children") as file:
+                    children = [int(child) for child in file.read().split()]
+                found += children
+                todo += children
     return found
 
 
@@ -412,8 +423,7 @@ def _host() -> tuple[Any, ...]:
 
 def check(arena: Range, attack: Attack, program: str) -> None:
     """Have an attack carried out; raises ``AssertionError`` unless it is foiled as it has to be."""
-    arena.quiet()
-    before, memory = arena.traces(), arena.memory()
+    before, memory = arena.calm(), arena.memory()
     assert before.secret == SECRET
     said = arena.attack(attack.name, program)
     if said.startswith("not here: "):
@@ -426,6 +436,7 @@ def check(arena: Range, attack: Attack, program: str) -> None:
         assert entry.source == "init"
     changed = arena.settle(before)
     assert not changed, changed
+    arena.still = before
     assert arena.memory() - memory < MEMORY_LEFT
     assert arena.victim.ping(1) == arena.neighbour.ping(1) == 2
     assert arena.victim.caller() == "operator"

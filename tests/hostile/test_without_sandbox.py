@@ -1,4 +1,4 @@
-"""The same attacks where the sandbox is left out: they succeed, so it is the sandbox that foils them.
+"""The same attacks without the sandbox: they succeed, so it is the sandbox that foils them.
 
 Here too a process is started by the kernel and talks to it; only the layers around it are missing.
 Attacks that could harm the host then are not among these: the program refuses to try them.
@@ -39,7 +39,7 @@ def arena(open_range: Range) -> Range:
 def test_attack_succeeds(arena: Range, attack: Attack) -> None:
     before = arena.traces()
     said = arena.attack(attack.name, BORN)
-    if said.startswith("not here: ") or said.startswith("refused: ENOSYS"):
+    if said.startswith(("not here: ", "refused: ENOSYS")):
         pytest.skip(said)
     if _CAUTION.exists() and int(_CAUTION.read_text()) and attack.name in _OF_DEBUGGERS:
         pytest.skip("this host lets nobody look into another's memory anyway")

@@ -41,13 +41,13 @@ def read_any_descriptor(at: Attacker) -> object:
     return _guess(lambda fd: os.read(fd, 1))
 
 
-@attack(refused("EBADF"), programs=BOTH)
+@attack(refused("EBADF"))
 def write_any_descriptor(at: Attacker) -> object:
     """Write to every number that might be a descriptor."""
     return _guess(lambda fd: os.write(fd, b"evil"))
 
 
-@attack(refused("EBADF", "EPERM"), programs=BOTH)
+@attack(refused("EBADF", "EPERM"))
 def look_at_any_descriptor(at: Attacker) -> object:
     """Look what is behind every number that might be a descriptor."""
     return _guess(os.fstat)
@@ -59,7 +59,7 @@ def copy_any_descriptor(at: Attacker) -> object:
     return _guess(lambda fd: at.host.fcntl(fd, fcntl.F_DUPFD, 0))
 
 
-@attack(refused("EBADF", "EPERM"), programs=BOTH)
+@attack(refused("EBADF", "EPERM"))
 def control_any_descriptor(at: Attacker) -> object:
     """Control the device behind every number that might be a descriptor."""
     return _guess(lambda fd: at.host.ioctl(fd, termios.FIONREAD, bytes(4)))
@@ -71,7 +71,7 @@ def put_descriptor_in_place(at: Attacker) -> object:
     return at.host.dup2(0, NOTICE)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def move_data_unseen(at: Attacker) -> object:
     """Put pages of its memory into the channel to the kernel, and change them afterwards."""
     page = ctypes.create_string_buffer(4096)
@@ -79,19 +79,19 @@ def move_data_unseen(at: Attacker) -> object:
     return at.host.vmsplice(REQUESTS, vector, 1, 0)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def splice_channels(at: Attacker) -> object:
     """Connect the kernel's answers to its requests."""
     return at.host.splice(ANSWERS, None, REQUESTS, None, 4096, 2)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def copy_channels(at: Attacker) -> object:
     """Copy what waits in one pipe into the other."""
     return at.host.tee(ANSWERS, REQUESTS, 4096, 2)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def send_file_to_kernel(at: Attacker) -> object:
     """Send a file over the channel to the kernel."""
     return at.host.sendfile(REQUESTS, 0, None, 16)
@@ -111,31 +111,31 @@ def type_at_terminal(at: Attacker) -> object:
     return "typed"
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def own_terminal(at: Attacker) -> object:
     """Become the process that a terminal's signals come from."""
     return at.host.ioctl(_terminal(at), _TIOCSCTTY, 1) == 0
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def paste_at_terminal(at: Attacker) -> object:
     """Paste into a console."""
     return at.host.ioctl(_terminal(at), _TIOCLINUX, b"\3") == 0
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def change_line_discipline(at: Attacker) -> object:
     """Have the host kernel treat a terminal as a network device."""
     return at.host.ioctl(_terminal(at), _TIOCSETD, struct.pack("i", 1)) == 0
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def hear_by_signals(at: Attacker) -> object:
     """Have signals sent to others when a descriptor is ready."""
     return at.host.ioctl(REQUESTS, _FIOASYNC, struct.pack("i", 1)) == 0
 
 
-@attack(refused("ESRCH", "EPERM"), programs=BOTH)
+@attack(refused("ESRCH", "EPERM"))
 def signal_through_descriptor(at: Attacker) -> object:
     """Have the host kernel send a signal to the victim when a descriptor is ready."""
     at.host.fcntl(NOTICE, _SET_SIGNAL, 9)
@@ -155,14 +155,14 @@ def write_device(at: Attacker) -> object:
     return os.pwrite(fd, b"evil", 0)
 
 
-@attack(refused("EBADF"), leaves="files", programs=BOTH)
+@attack(refused("EBADF"), leaves="files")
 def punch_hole_into_device(at: Attacker) -> object:
     """Free the space that a device's contents take."""
     _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
     return at.host.fallocate(fd, 3, 0, 4096) == 0
 
 
-@attack(NO, leaves="files", programs=BOTH)
+@attack(NO, leaves="files")
 def truncate_device(at: Attacker) -> object:
     """Cut a device's file."""
     _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
@@ -176,7 +176,7 @@ def reopen_device(at: Attacker) -> object:
     return at.host.open(f"/proc/self/fd/{fd}", os.O_RDWR)
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def lock_device(at: Attacker) -> object:
     """Lock a device's file, so that no other system can use it."""
     _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
@@ -207,7 +207,7 @@ def shrink_channel(at: Attacker) -> object:
     raise Foiled("nobody else's channel is not as it was")
 
 
-@attack(killed("malformed: |crashed: "), programs=BOTH)
+@attack(killed("malformed: |crashed: "))
 def shrink_channel_and_speak(at: Attacker) -> object:
     """Make the kernel wait for the rest of a request, by a pipe that does not hold all of it."""
     at.host.fcntl(REQUESTS, _SET_PIPE_SIZE, 4096)
@@ -215,7 +215,7 @@ def shrink_channel_and_speak(at: Attacker) -> object:
     return at.still_here()
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def seal_frame(at: Attacker) -> object:
     """Seal a frame that others write."""
     frame = at.neighbour.lend()
@@ -247,7 +247,7 @@ def close_answers(at: Attacker) -> object:
     for _ in range(3):
         at.send(at.request("clock"))
         time.sleep(0.05)
-    return at.still_here()
+    return at.still_here(1)
 
 
 @attack(killed("crashed: closed its channel"))

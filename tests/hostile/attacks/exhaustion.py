@@ -42,7 +42,7 @@ def map_bomb(at: Attacker) -> object:
     return f"{MOST_BYTES >> 20} MiB"
 
 
-@attack(refused("ENOMEM"), programs=BOTH)
+@attack(refused("ENOMEM"))
 def address_bomb(at: Attacker) -> object:
     """Reserve all addresses, so that the host has to keep tables for them."""
     for _ in range(64):

@@ -73,7 +73,7 @@ def make_writable(at: Attacker) -> object:
     return at.host.mprotect(address, PAGE, _READ | _WRITE) == 0
 
 
-@attack(refused("EACCES"), programs=BOTH)
+@attack(refused("EACCES"))
 def grow_and_make_writable(at: Attacker) -> object:
     """Move the mapping of a frame, and make it writable then."""
     address = _map(at, _borrow(at)[1])
@@ -81,7 +81,7 @@ def grow_and_make_writable(at: Attacker) -> object:
     return at.host.mprotect(address, PAGE, _READ | _WRITE) == 0
 
 
-@attack(harmless("vvvv"), programs=BOTH)
+@attack(harmless("vvvv"))
 def write_own_copy(at: Attacker) -> object:
     """Write to a private mapping, which must not be the frame."""
     address = _map(at, _borrow(at)[1], _READ | _WRITE, _PRIVATE)
@@ -95,13 +95,13 @@ def write_through_descriptor(at: Attacker) -> object:
     return os.pwrite(_borrow(at)[1], b"evil", 0)
 
 
-@attack(refused("EBADF"), programs=BOTH)
+@attack(refused("EBADF"))
 def punch_hole(at: Attacker) -> object:
     """Free the memory of a frame that it may read."""
     return at.host.fallocate(_borrow(at)[1], 3, 0, PAGE) == 0
 
 
-@attack(refused("EPERM", "EINVAL"), programs=BOTH)
+@attack(refused("EPERM", "EINVAL"))
 def cut_frame(at: Attacker) -> object:
     """Cut a frame, so that the victim dies when it uses it."""
     return at.host.ftruncate(_borrow(at)[1], 0) == 0
@@ -113,13 +113,13 @@ def reopen_frame(at: Attacker) -> object:
     return at.host.open(f"/proc/self/fd/{_borrow(at)[1]}", os.O_RDWR)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def allow_itself_to_write(at: Attacker) -> object:
     """Change the mode of a frame's file, to open it again then."""
     return at.host.fchmod(_borrow(at)[1], 0o600) == 0
 
 
-@attack(refused("EFAULT"), programs=BOTH)
+@attack(refused("EFAULT"))
 def have_host_write(at: Attacker) -> object:
     """Have the host kernel write to memory that it may read, as the target of another read."""
     address = _map(at, _borrow(at)[1])
@@ -250,14 +250,14 @@ def unmap_and_map_again(at: Attacker) -> object:
     return _spy(at, 0)
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def hide_descriptor_in_channel(at: Attacker) -> object:
     """Send the descriptor away over the notice channel, to get it back later."""
     header, kept = _message_with_descriptor(_borrow(at)[1])
     return at.host.sendmsg(NOTICE, header, 0) and kept
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def hide_descriptor_in_link(at: Attacker) -> object:
     """Send the descriptor into a link of which it has both ends."""
     _, fd = _borrow(at)
@@ -271,7 +271,7 @@ def hide_descriptor_in_link(at: Attacker) -> object:
     return at.host.sendmsg(ends[0], header, 0) and kept
 
 
-@attack(refused("EPERM"), programs=BOTH)
+@attack(refused("EPERM"))
 def hide_pages_in_channel(at: Attacker) -> object:
     """Put the frame's pages themselves into a pipe."""
     address = _map(at, _borrow(at)[1])

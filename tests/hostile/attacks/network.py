@@ -38,7 +38,6 @@ for _name, (*_, _anybody) in _FAMILIES.items():
         name=f"socket-{_name}",
         text=f"Open a socket of the family {_name}.",
         open_hand=_anybody,
-        programs=BOTH,
     )(_socket(_name))
 
 
@@ -49,28 +48,28 @@ def connect_to_loopback(at: Attacker) -> object:
     return at.host.connect(fd, internet_address(at.facts.port), 16) == 0
 
 
-@attack(NO, open_hand=True, leaves="connections", programs=BOTH)
+@attack(NO, open_hand=True, leaves="connections")
 def connect_to_path(at: Attacker) -> object:
     """Connect to a server by a socket in the file system."""
     fd, address = at.host.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0), at.facts.path
     return at.host.connect(fd, socket_address(address), 3 + len(address)) == 0
 
 
-@attack(NO, open_hand=True, leaves="connections", programs=BOTH)
+@attack(NO, open_hand=True, leaves="connections")
 def connect_to_abstract(at: Attacker) -> object:
     """Connect to a server by a socket that is in no file system."""
     fd, address = at.host.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0), at.facts.abstract
     return at.host.connect(fd, socket_address(address), 2 + len(address)) == 0
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def reconnect_notices(at: Attacker) -> object:
     """Connect the one socket that it has to somebody else."""
     address = at.facts.abstract
     return at.host.connect(NOTICE, socket_address(address), 2 + len(address)) == 0
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def serve_from_notices(at: Attacker) -> object:
     """Give the one socket that it has a name, and listen on it."""
     address = "@cloister-hostile-evil"
@@ -78,25 +77,25 @@ def serve_from_notices(at: Attacker) -> object:
     return at.host.listen(NOTICE, 1) == 0
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def accept_on_notices(at: Attacker) -> object:
     """Accept a connection on the one socket that it has."""
     return at.host.accept4(NOTICE, None, None, 0)
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def shut_notices_down(at: Attacker) -> object:
     """Shut the notice channel down, for the kernel too."""
     return at.host.shutdown(NOTICE, socket.SHUT_RDWR) == 0
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def widen_notices(at: Attacker) -> object:
     """Let more wait in the notice channel than the kernel meant to have there."""
     return at.host.setsockopt(NOTICE, _SOL_SOCKET, socket.SO_SNDBUF, struct.pack("i", 1 << 20), 4)
 
 
-@attack(NO, open_hand=True, programs=BOTH)
+@attack(NO, open_hand=True)
 def make_pair_of_sockets(at: Attacker) -> object:
     """Make a pair of sockets, in whose queues descriptors could be hidden."""
     pair = (ctypes.c_int * 2)()
@@ -121,7 +120,7 @@ def send_descriptor_to_kernel(at: Attacker) -> object:
     return at.host.sendmsg(NOTICE, header, 0) and kept
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def send_many_messages(at: Attacker) -> object:
     """Send the kernel descriptors by the call that sends several messages."""
     header, kept = _message_with_descriptor(0)

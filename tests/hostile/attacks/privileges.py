@@ -210,7 +210,8 @@ def _enter(
     table: dict[str, tuple[str, str, _Arguments, bool]], outcome: Callable[[str], Outcome]
 ) -> None:
     for name, (call, text, arguments, open_hand) in table.items():
-        enter = attack(outcome(call), name=name, text=text, open_hand=open_hand, programs=BOTH)
+        programs = BOTH if call == "prctl" else (BORN,)  # which the second filter forbids outright
+        enter = attack(outcome(call), name=name, text=text, open_hand=open_hand, programs=programs)
         enter(_body(call, arguments))
 
 

@@ -40,25 +40,25 @@ def fork(at: Attacker) -> object:
     return _child(at.host.fork())
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def vfork(at: Attacker) -> object:
     """Make another process in its own memory."""
     return at.host.vfork()
 
 
-@attack(NO, open_hand=True, programs=BOTH)
+@attack(NO, open_hand=True)
 def clone_process(at: Attacker) -> object:
     """Make another process by the call that makes threads."""
     return _child(at.host.clone(signal.SIGCHLD, 0, 0, 0, 0))
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def clone_sibling(at: Attacker) -> object:
     """Make another process whose parent is the kernel."""
     return at.host.clone(_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def clone_into_namespace(at: Attacker) -> object:
     """Make another process in a namespace in which it is the host's root."""
     return at.host.clone(_NEW_USER | signal.SIGCHLD, 0, 0, 0, 0)
@@ -77,7 +77,7 @@ def clone3_process(at: Attacker) -> object:
     return _child(at.host.clone3(arguments, len(arguments)))
 
 
-@attack(NO, open_hand=True, programs=BOTH)
+@attack(NO, open_hand=True)
 def fork_bomb(at: Attacker) -> object:
     """Fill the host with processes."""
     return [_child(at.host.fork()) for _ in range(CHILDREN)]
@@ -96,7 +96,7 @@ def execute_users_program(at: Attacker) -> object:
     return at.host.execve(path, _argv(b"script"), _argv())
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def execute_by_descriptor(at: Attacker) -> object:
     """Become a program that is found otherwise than by its name."""
     return at.host.execveat(AT_FDCWD, b"/bin/sh", _argv(b"sh", b"-c", b"exit 0"), _argv(), 0)
@@ -111,7 +111,7 @@ def execute_frame(at: Attacker) -> object:
     return at.host.execve(f"/proc/self/fd/{fd}".encode(), _argv(b"evil"), _argv())
 
 
-@attack(NO, programs=BOTH)
+@attack(NO)
 def execute_frame_by_descriptor(at: Attacker) -> object:
     """Become a program in a frame, without any name."""
     frame = at.system.frame_create(4096)
@@ -120,7 +120,7 @@ def execute_frame_by_descriptor(at: Attacker) -> object:
     return at.host.execveat(fd, b"", _argv(b"evil"), _argv(), _EMPTY_PATH)
 
 
-@attack(NO, open_hand=True, programs=BOTH)
+@attack(NO, open_hand=True)
 def make_program_in_memory(at: Attacker) -> object:
     """Make a file without a name, to be executed."""
     return at.host.memfd_create(b"evil", 0)
