@@ -8,6 +8,7 @@ Names of what a process holds::
 
     device:NAME             a device of this description
     [ALIAS=]PROCESS[.OFFER] a service; OFFER may be left out if the process has one
+    [ALIAS=]init.scheduling what a scheduler needs: ``servers.init.interface.Scheduling``
 """
 
 from __future__ import annotations
@@ -20,12 +21,24 @@ import msgspec
 MIB: Final = 1 << 20
 MAX_PROCESSES: Final = 256
 _UNITS: Final = {
-    "": 1, "B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30,
-    "K": 1 << 10, "M": MIB, "G": 1 << 30,
+    "": 1,
+    "B": 1,
+    "KiB": 1 << 10,
+    "MiB": MIB,
+    "GiB": 1 << 30,
+    "K": 1 << 10,
+    "M": MIB,
+    "G": 1 << 30,
 }
 _SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_BUDGET: Final = re.compile(r"(\d+)\s*(us|ms)\s*/\s*(\d+)\s*(us|ms)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
+INIT: Final = "init"
+INIT_OFFERS: Final = ["operator", "scheduling"]
+"""What init itself offers; the first is for the person's tools alone."""
+FROM_INIT: Final = -1
+"""In place of a process's index."""
 
 Restart = Literal["always", "on-failure", "never"]
 
@@ -40,6 +53,22 @@ def parse_size(text: str, where: str) -> int:
     if match is None or match.group(2) not in _UNITS:
         raise DescriptionError(f'{where}: {text!r} is not a size such as "64MiB"')
     return int(match.group(1)) * _UNITS[match.group(2)]
+
+
+def parse_budget(text: str, where: str) -> int:
+    """The value of ``ThreadOp.BUDGET`` from ``"20ms/100ms"`` and the like; 0 from nothing."""
+    if not text:
+        return 0
+    match = _BUDGET.fullmatch(text.strip())
+    if match is None:
+        raise DescriptionError(f'{where}: {text!r} is not a budget such as "20ms/100ms"')
+    scale = {"us": 1, "ms": 1000}
+    budget, period = (int(match.group(i)) * scale[match.group(i + 1)] for i in (1, 3))
+    if not 1000 <= budget <= period <= 10_000_000:
+        raise DescriptionError(
+            f"{where}: a budget is at least 1ms and at most its period, a period at most 10000ms"
+        )
+    return budget << 32 | period
 
 
 class DeviceEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -68,6 +97,8 @@ class ProcessEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     """The quota for all that it causes to exist."""
     label: str = "system"
     priority: int = 100
+    budget: str = ""
+    """How much CPU time it may use in each period, as ``"20ms/100ms"``; empty for no limit."""
     restart: Restart = "always"
     autostart: bool = True
     executable: bool = False
@@ -94,6 +125,10 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     engine: Literal["auto", "soft"] = "auto"
     disks: list[DiskEntry] = []
     label: str = "guests"
+    weight: int = 256
+    """Its share of the CPU time that virtual machines compete for, if there is a scheduler."""
+    budget: str = ""
+    """How much CPU time it may use in each period, as of a process."""
     autostart: bool = False
     on_reboot: Literal["restart", "stop"] = "restart"
 
@@ -115,7 +150,7 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
     device: str
     """The device, or empty for a service."""
     process: int
-    """Index of the serving process."""
+    """Index of the serving process, or ``FROM_INIT``."""
     offer: int
     """Index of the offer among those of that process."""
     writable: bool
@@ -137,6 +172,10 @@ class ProcessPlan(msgspec.Struct, array_like=True, frozen=True):
     executable: bool
     config: bytes
     vm: bool
+    budget: int
+    """The value of ``ThreadOp.BUDGET``, 0 for no limit."""
+    weight: int
+    """Of a virtual machine."""
 
 
 class Plan(msgspec.Struct, array_like=True, frozen=True):
@@ -195,6 +234,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 memory=str(memory + 128 * MIB),
                 label=vm.label,
                 priority=80,
+                budget=vm.budget,
                 restart="never",
                 autostart=vm.autostart,
                 executable=True,
@@ -233,6 +273,10 @@ def _resolve(
                 return Hold(alias if equals else name, name, 0, 0, device.writable)
         raise DescriptionError(f"{where}: there is no [[device]] named {name!r}")
     owner, dot, offer = target.partition(".")
+    if owner == INIT:
+        if offer not in INIT_OFFERS[1:]:
+            raise DescriptionError(f"{where}: init offers {', '.join(INIT_OFFERS[1:])}")
+        return Hold(alias if equals else offer, "", FROM_INIT, INIT_OFFERS.index(offer), False)
     for index, process in enumerate(processes):
         if process.name != owner:
             continue
@@ -258,13 +302,17 @@ def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
             labels.append(process.label)
         if not 0 <= process.priority <= 190:
             raise DescriptionError(f'[[process]] "{process.name}" priority: 0 to 190')
+    weights = {vm.name: vm.weight for vm in description.vm}
+    for name, weight in weights.items():
+        if not 1 <= weight <= 65_535:
+            raise DescriptionError(f'[[vm]] "{name}" weight: 1 to 65535')
     plans = []
     allowed = {(0, number) for number in range(1, len(labels))}
     for process in processes:
         holds = [_resolve(text, process, processes, devices) for text in process.holds]
         mine = labels.index(process.label)
         for hold in holds:
-            if not hold.device:
+            if not hold.device and hold.process != FROM_INIT:
                 other = labels.index(processes[hold.process].label)
                 if mine != other:
                     allowed.add((min(mine, other), max(mine, other)))
@@ -281,7 +329,9 @@ def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
                 autostart=process.autostart,
                 executable=process.executable,
                 config=msgspec.msgpack.encode(process.config),
-                vm=any(vm.name == process.name for vm in description.vm),
+                vm=process.name in weights,
+                budget=parse_budget(process.budget, f'[[process]] "{process.name}" budget'),
+                weight=weights.get(process.name, 0),
             )
         )
     return Plan(description.name, plans, labels, sorted(allowed)), devices

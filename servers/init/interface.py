@@ -24,6 +24,25 @@ class ProcessInfo(msgspec.Struct, array_like=True, frozen=True):
     """Whether it is a virtual machine's VMM."""
 
 
+class Usage(msgspec.Struct, array_like=True, frozen=True):
+    """What one running virtual machine has used."""
+
+    name: str
+    weight: int
+    cpu_ns: int
+    """CPU time since it was started."""
+
+
+class Scheduling(Interface):
+    """What a scheduling policy sees and may do."""
+
+    def usage(self) -> list[Usage]:
+        """All virtual machines that are running."""
+
+    def favour(self, name: str, favoured: bool) -> None:
+        """Give a virtual machine its priority of the description, or the lowest."""
+
+
 class Control(Interface):
     """What a person may do with the system."""
 

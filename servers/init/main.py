@@ -11,15 +11,16 @@ up; what it has to tell the audit log goes through a thread of its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
-from kernel.abi import Fault
+from kernel.abi import DebugOp, Fault
 from servers.audit.interface import Audit
-from servers.init.description import Plan
-from servers.init.interface import Control, ProcessInfo
+from servers.init.description import INIT_OFFERS, Plan
+from servers.init.interface import Control, ProcessInfo, Scheduling, Usage
 from servers.init.process import INIT_CLIENT, OPERATOR_CLIENT, Process, State
 from servers.runtime import (
     BadRequest,
@@ -86,11 +87,11 @@ class Init(Control):
             env.system.label_allow(self._policy, first, second, 1)
         faults = env.capability(OPERATOR, Endpoint)
         self._processes = [Process(env, p, i, faults) for i, p in enumerate(plan.processes)]
-        self._names = {process.plan.name: process for process in self._processes}
+        self.named = {process.plan.name: process for process in self._processes}
         self._wake = env.listen()
         self._timer = env.event()
         env.thread(self._keep_time, "timer")
-        audit = self._names.get("audit")
+        audit = self.named.get("audit")
         slot = audit.offer(0, INIT_CLIENT) if audit is not None else None
         self._journal = Journal(env, slot)
 
@@ -236,13 +237,42 @@ class Init(Control):
         return Endpoint(self._env.system, process.offer(index, OPERATOR_CLIENT))
 
     def _find(self, name: str) -> Process:
-        if name not in self._names:
+        if name not in self.named:
             raise NotFound(f"there is no process named {name!r}")
-        return self._names[name]
+        return self.named[name]
+
+
+class Policy(Scheduling):
+    """What init does for a scheduling policy."""
+
+    def __init__(self, env: Environment, processes: dict[str, Process]) -> None:
+        self._env = env
+        self._authority = env.slot("debug")
+        self._vms = {name: process for name, process in processes.items() if process.plan.vm}
+
+    def usage(self) -> list[Usage]:
+        return [
+            Usage(row[1], self._vms[row[1]].plan.weight, row[10])
+            for row in self._spaces()
+            if row[1] in self._vms
+        ]
+
+    def _spaces(self) -> Iterator[list[Any]]:
+        start, more = 0, True
+        while more:
+            rows, start = self._env.system.debug(self._authority, DebugOp.SPACES, start)
+            yield from msgspec.msgpack.decode(rows)
+            more = start != 0
+
+    def favour(self, name: str, favoured: bool) -> None:
+        if name not in self._vms:
+            raise NotFound(f"there is no virtual machine named {name!r}")
+        self._vms[name].favour(favoured)
 
 
 def main(env: Environment) -> None:
     init = Init(env, env.config(Plan))
     server = env.server({OPERATOR: init}, lambda _bits: init.restart_due(), init.fault)
+    server.add(INIT_OFFERS.index("scheduling"), Policy(env, init.named))
     init.boot()
     server.run()

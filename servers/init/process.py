@@ -6,8 +6,8 @@ from enum import Enum
 
 import msgspec
 
-from kernel.abi import NULL, Right, SpaceFlag
-from servers.init.description import ProcessPlan
+from kernel.abi import NULL, Right, SpaceFlag, ThreadOp
+from servers.init.description import FROM_INIT, ProcessPlan
 from servers.init.interface import ProcessInfo
 from servers.runtime import Endpoint, Environment
 from servers.runtime.environment import Birth
@@ -38,6 +38,7 @@ class Process:
         self.plan = plan
         self.number = index + 1
         self._fault = faults.mint(Right.SEND, self.number)
+        self._init = faults
         self.state = State.STOPPED
         self.starts = 0
         self.failures = 0  # in a row, for the back-off
@@ -68,6 +69,9 @@ class Process:
             if hold.device:
                 rights = DEVICE | Right.WRITE if hold.writable else DEVICE
                 slot = system.cap_mint(devices[hold.device], rights, 0, self.space)
+            elif hold.process == FROM_INIT:
+                badge = hold.offer << OFFER_SHIFT | self.number
+                slot = system.cap_mint(self._init.slot, CLIENT, badge, self.space)
             else:
                 slot = others[hold.process].offer(hold.offer, self.number, self.space)
             holds[hold.name] = slot
@@ -79,8 +83,16 @@ class Process:
         birth = Birth(plan.config, holds, plan.name, plan.offers, clients)
         argument = msgspec.msgpack.encode(birth)
         self._thread = system.thread_create(self.space, plan.program, argument, plan.priority)
+        if plan.budget:
+            system.thread_control(self._thread, ThreadOp.BUDGET, plan.budget)
         self.starts += 1
         self.state = State.RUNNING
+
+    def favour(self, favoured: bool) -> None:
+        """Run with the priority of the plan, or the lowest."""
+        if self._thread != NULL:
+            priority = self.plan.priority if favoured else 0
+            self._env.system.thread_control(self._thread, ThreadOp.PRIORITY, priority)
 
     def destroy(self) -> None:
         """End it; its fault message tells when it is over."""

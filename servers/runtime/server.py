@@ -129,6 +129,10 @@ class Server:
         self._next = SESSION
         self._running = True
 
+    def add(self, offer: int, root: Interface) -> None:
+        """Serve another offer, by its index."""
+        self._targets[offer] = Target(root)
+
     def session(self, service: Interface) -> Endpoint:
         """A capability whose holder's calls go to ``service``."""
         self._next += 1

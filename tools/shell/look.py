@@ -10,12 +10,15 @@ from tools.errors import UserError
 from tools.render import seconds, size, table
 from tools.shell.session import Session
 from tools.shell.words import name, number
-from tools.trace.names import Cap, rights_text
+from tools.trace.names import Cap, Space, rights_text
 from tools.trace.words import COLUMNS, Event, row
 
 _DEBUG: Final = next(spec.number for spec in CALLS if spec.name == "debug")
 
-_PS = ("process", "pid", "threads", "state", "cpu", "memory", "quota", "label", "starts")
+_PS = (
+    *("process", "pid", "threads", "state", "cpu", "budget", "memory", "quota", "label"),
+    "starts",
+)
 _SPACES = ("space", "name", "label", "used", "quota", "capabilities", "mappings", "threads")
 _THREADS = ("thread", "name", "state", "priority", "at")
 _ENDPOINTS = ("endpoint", "owner", "label", "served by", "callers waiting", "servers waiting")
@@ -34,13 +37,20 @@ def ps(session: Session, _words: list[str]) -> None:
         starts = info.starts if info else "-"
         if space is None:
             label = labels[planned[who].label]
-            rows.append([who, "-", "-", state, "-", "-", "-", label, starts])
+            rows.append([who, "-", "-", state, *"----", label, starts])
             continue
-        seen = [seconds(space.cpu_ns), size(space.resident)] if space.pid else ["-", "-"]
+        cpu = seconds(space.cpu_ns) if space.cpu_ns or space.pid else "-"
+        resident = size(space.resident) if space.pid else "-"
         quota = f"{size(space.used)}/{size(space.limit)}"
-        rows.append([who, space.pid or "-", space.threads, state, *seen, quota])
+        rows.append([who, space.pid or "-", space.threads, state, cpu, _budget(space)])
+        rows[-1] += [resident, quota]
         rows[-1] += [labels[space.label], starts]
     table(_PS, rows)
+
+
+def _budget(space: Space) -> str:
+    """How long a space may run in each period, in milliseconds."""
+    return f"{space.budget / 1000:g}/{space.period / 1000:g}ms" if space.budget else "-"
 
 
 def spaces(session: Session, _words: list[str]) -> None:

@@ -368,6 +368,33 @@ def test_suspended_process_stands_still(rig):
     assert os.getpriority(os.PRIO_PROCESS, pid) == 19
 
 
+BURN = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+
+
+def test_budget_holds_all_threads_of_a_process_back(rig):
+    rig.tell(
+        "space = k.space_create('b', 64 << 20, 0, 0, 0, 0); e = k.endpoint_create()\n"
+        "theirs = k.cap_mint(e, 44, 0, space)\n"
+        "argument = msgpack.packb([b'', {'operator': theirs}, 'b'])\n"
+        "slots['t'] = k.thread_create(space, 'puppet', argument, 100)\n"
+        "children['b'] = (space, e); tell('b', '')\n"
+        "k.thread_control(slots['t'], 4, 20_000 << 32 | 100_000)"
+    )
+    before = rig.spaces()["b"]
+    assert (before["budget"], before["period"]) == (20_000, 100_000)
+    start = time.monotonic()
+    threads = f"[threading.Thread(target=exec, args=({BURN!r},)) for _ in range(3)]"
+    rig.tell_child(
+        "b", f"threads = {threads}\n[t.start() for t in threads]\n[t.join() for t in threads]"
+    )
+    share = (rig.spaces()["b"]["cpu"] - before["cpu"]) / 1e9 / (time.monotonic() - start)
+    assert 0.1 < share < 0.35
+    rig.tell("k.thread_control(slots['t'], 4, 0)")
+    before, start = rig.spaces()["b"]["cpu"], time.monotonic()
+    rig.tell_child("b", f"exec({BURN!r})")
+    assert (rig.spaces()["b"]["cpu"] - before) / 1e9 / (time.monotonic() - start) > 0.4
+
+
 def test_inspect_says_what_processes_use(rig):
     rig.tell("x = 0\nfor i in range(300000): x += i")
     seen = rig.spaces()["puppet"]
