@@ -38,6 +38,8 @@ PATIENCE: Final = 10 * SECOND
 """Nanoseconds within which a victim has to answer whatever happens."""
 QUOTA: Final = "8MiB"
 """Of an attacker: so that it takes little time to use up."""
+PRIORITY: Final = 90
+"""Of an attacker."""
 MEMORY_LEFT: Final = 24 << 20
 """Bytes by which an attack may make the kernel's process grow: heaps do not shrink at once."""
 NAME: Final = "cloister-hostile"
@@ -59,6 +61,7 @@ def _attacker(name: str) -> ProcessEntry:
         offers=["evil"],
         memory=QUOTA,
         restart="never",
+        priority=PRIORITY,
         autostart=False,
         executable=executable,
     )
@@ -290,15 +293,21 @@ class Range:
     def attend(self, ended: Notification) -> None:
         """Have the victim answer again and again, until the attacker has ended."""
         deadline, value = time.monotonic() + LONGEST, 0
+        first = self._above()
         while time.monotonic() < deadline:
             assert self.victim.ping(value) == value + 1
             value += 1
+            assert self._above() <= first, "an attacker has a higher priority than it was given"
             try:
                 ended.wait(5_000_000)
                 return
             except TimedOut:
                 pass
         raise AssertionError(f"the attack did not end within {LONGEST:.0f} s")
+
+    def _above(self) -> set[int]:
+        """The spaces with threads that have a higher priority than any attacker may have."""
+        return {row[1] for row in self.rows(DebugOp.THREADS) if row[4] > PRIORITY}
 
     def entry(self, program: str, said: str) -> Record | None:
         """What the audit log has of an attacker's end, among its last entries."""

@@ -22,13 +22,6 @@ def _cases() -> Iterator[object]:
             yield pytest.param(attack, program, id=name, marks=marks)
 
 
-@pytest.fixture(scope="session")
-def arena() -> Iterator[Range]:
-    with Range() as booted:
-        booted.attack("obey", "born")  # so that everything is in place that is only made once
-        yield booted
-
-
 @pytest.mark.parametrize(("attack", "program"), [*_cases()])
 def test_attack(arena: Range, attack: Attack, program: str) -> None:
     check(arena, attack, program)

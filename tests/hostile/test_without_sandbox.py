@@ -30,27 +30,28 @@ def open_range() -> Iterator[Range]:
 
 
 @pytest.fixture
-def arena(open_range: Range) -> Range:
+def unfenced(open_range: Range) -> Range:
+    """The system without any layer, as if nobody had attacked yet."""
     open_range.restore()
     return open_range
 
 
 @pytest.mark.parametrize("attack", OPEN, ids=lambda attack: f"{attack.group}-{attack.name}")
-def test_attack_succeeds(arena: Range, attack: Attack) -> None:
-    before = arena.traces()
-    said = arena.attack(attack.name, BORN)
+def test_attack_succeeds(unfenced: Range, attack: Attack) -> None:
+    before = unfenced.traces()
+    said = unfenced.attack(attack.name, BORN)
     if said.startswith(("not here: ", "refused: ENOSYS")):
         pytest.skip(said)
     if _CAUTION.exists() and int(_CAUTION.read_text()) and attack.name in _OF_DEBUGGERS:
         pytest.skip("this host lets nobody look into another's memory anyway")
     assert said.startswith("SUCCEEDED: "), said
     if attack.leaves:
-        assert attack.leaves in arena.traces().changed(before), "it left nothing where one looks"
+        assert attack.leaves in unfenced.traces().changed(before), "it left nothing where one looks"
 
 
 @pytest.mark.parametrize("attack", HARMFUL[::40], ids=lambda attack: attack.name)
-def test_harmful_attack_is_not_even_tried(arena: Range, attack: Attack) -> None:
-    said = arena.attack(attack.name, BORN)
+def test_harmful_attack_is_not_even_tried(unfenced: Range, attack: Attack) -> None:
+    said = unfenced.attack(attack.name, BORN)
     assert "is never tried without the sandbox" in said
 
 

@@ -197,6 +197,28 @@ def lease_frame(at: Attacker) -> object:
     return "a lease for writing"
 
 
+@attack(
+    refused("EPERM", "EACCES", "EINVAL", "EAGAIN"),
+    holes={BORN: "fcntl is allowed as a whole; who opens the file to write waits 45 s"},
+)
+def lease_device(at: Attacker) -> object:
+    """Make everybody on the host wait who opens a device's file to write."""
+    _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
+    at.host.fcntl(fd, _SET_LEASE, fcntl.F_RDLCK)
+    at.host.fcntl(fd, _SET_LEASE, fcntl.F_UNLCK)
+    return "a lease for reading"
+
+
+@attack(
+    refused("EPERM", "EACCES", "EINVAL", "EAGAIN"),
+    holes={BORN: "fcntl is allowed as a whole, though flock is not"},
+)
+def lock_record_of_device(at: Attacker) -> object:
+    """Lock a part of a device's file against all others on the host."""
+    _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
+    return at.host.fcntl(fd, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0)) == 0
+
+
 @attack(harmless("as it was"), programs=BOTH)
 def shrink_channel(at: Attacker) -> object:
     """Make the pipe that the kernel's answers come through too small for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ import time
 from kernel.abi import NULL, Right, ThreadOp
 from servers.runtime import Endpoint, Environment
 from tests.hostile.attacker import SECOND, Attacker
-from tests.hostile.registry import Foiled, attack, harmless, killed
+from tests.hostile.registry import BORN, Foiled, attack, harmless, killed, refused
 
 _EXIT = {"x86_64": 60, "aarch64": 93}
 
@@ -105,18 +106,31 @@ def suspend_itself(at: Attacker) -> object:
     raise Foiled("so be it")
 
 
-@attack(harmless("no more than it had"))
+@attack(harmless("asked for more"))
 def raise_own_priority(at: Attacker) -> object:
-    """Ask the kernel for the highest priority."""
+    """Ask for the highest priority, for itself and for what it starts; ``rig`` sees to it."""
     at.system.thread_control(NULL, ThreadOp.PRIORITY, 255)
-    end = time.monotonic() + 0.2
-    while time.monotonic() < end:
-        at.system.clock()
-    raise Foiled("no more than it had")
+    at.system.thread_create(NULL, "never-registered", b"", 255)
+    time.sleep(0.05)
+    raise Foiled("asked for more than it had")
 
 
-@attack(killed("ended by itself"))
-def lie_about_its_end(at: Attacker) -> object:
-    """Say that it ended for another reason than it did."""
-    at.system.thread_exit(1, "ended by itself\nkernel: killed the victim")
+@attack(
+    refused("NO_RIGHT", "BAD_CAPABILITY", "BAD_ARGUMENT"),
+    holes={BORN: "a thread may set its own time budget, and so take a limit away"},
+)
+def lift_own_budget(at: Attacker) -> object:
+    """Take away the limit of the time that it may run."""
+    at.system.thread_control(NULL, ThreadOp.BUDGET, 0)
+    return "no limit"
+
+
+FORGED = "bye\r\n99  0.1  kernel  end  victim: done\x1b[2J\x1b]0;evil\x07\u202e"
+"""A line that was never logged, and orders to the terminal that it is shown on."""
+
+
+@attack(killed(re.escape(FORGED) + "$"))
+def forge_a_line_of_the_log(at: Attacker) -> object:
+    """End with a reason that looks like an entry of the log, in a terminal."""
+    at.system.thread_exit(1, FORGED)
     return "it goes on"
