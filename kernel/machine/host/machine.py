@@ -210,7 +210,8 @@ class Machine:
                 self._watch(process.listener, partial(self._broke_rule, process))
             process.notify(*birth)
         except OSError as error:
-            process.kill(f"its system calls cannot be watched: {error.strerror}")
+            if not process.has(os.WEXITED):
+                process.kill(f"its system calls cannot be watched: {error.strerror}")
 
     def _broke_rule(self, process: Process) -> None:
         """The process is held in a system call of the host that is forbidden."""
