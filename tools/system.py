@@ -205,7 +205,8 @@ class HostSystem(System):
     def _why(self) -> str:
         """Why the kernel is gone, in words."""
         said = _last_words(self._kernel)
-        return f"the system ended: {said or 'its kernel is gone'}"
+        missing = _what_is_missing() if "(not_started)" in said else ""
+        return missing or f"the system ended: {said or 'its kernel is gone'}"
 
     def close(self) -> None:
         """Hang up; the kernel ends every process and then itself."""
@@ -262,13 +263,12 @@ def _start(boot_config: BootConfig, descriptors: list[int]) -> HostSystem:
 
 
 def _last_words(kernel: subprocess.Popen[bytes]) -> str:
-    """Why a kernel that is gone says it ended, and what to do if that was the host's fault."""
+    """Why a kernel that is gone says it ended."""
     try:
         said = kernel.communicate(timeout=5)[1] if kernel.stderr else b""
     except (subprocess.TimeoutExpired, ValueError):
         return ""
-    reason = said.decode(errors="replace").strip().removeprefix("cloister: ").removesuffix(".")
-    return (_what_is_missing() if "could not enter the sandbox" in reason else "") or reason
+    return said.decode(errors="replace").strip().removeprefix("cloister: ").removesuffix(".")
 
 
 def _what_is_missing() -> str:

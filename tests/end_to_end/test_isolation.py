@@ -99,3 +99,26 @@ def _descendants(pid: int) -> list[int]:
             found += children
             todo += children
     return found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a host where a namespace can be taken away")
+def test_a_host_that_lacks_a_layer_is_refused_unless_that_is_put_up_with(tmp_path: Path) -> None:
+    script = 'echo 0 >/proc/sys/user/max_net_namespaces; exec "$@"'
+    without = ["unshare", "-Ur", "sh", "-c", script, "sh"]
+
+    def shell(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*without, *command("shell", *options, "-c", "vm list")],
+            env={**os.environ, "CLOISTER_STATE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    refused = shell()
+    assert refused.returncode == 1 and not refused.stdout
+    assert refused.stderr.startswith("cloister: this host lacks network namespace (")
+    assert refused.stderr.count("\n") == 1 and "--allow-weak-isolation" in refused.stderr
+    weak = shell("--allow-weak-isolation")
+    assert weak.returncode == 0 and "hello" in weak.stdout, weak.stderr
