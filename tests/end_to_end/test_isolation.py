@@ -13,6 +13,7 @@ import pytest
 from servers.audit.interface import AuditReader
 from tests.end_to_end.rig import alive, booted, command, pids
 
+INIT_END = ("init", "end")
 EXPECTED = {"init", "terminal", "console", "entropy", "audit", "guest"}
 
 
@@ -72,12 +73,11 @@ def test_what_dies_is_restarted_and_logged() -> None:
         while pids(running).get("entropy", first) == first and time.monotonic() < deadline:
             time.sleep(0.05)
         assert pids(running)["entropy"] != first
-        time.sleep(0.2)
-        entries = [(r.source, r.event, r.detail) for r in log.read(1, 1000)]
-    assert any(
-        source == "init" and event == "end" and "entropy" in detail and "SIGKILL" in detail
-        for source, event, detail in entries
-    )
+        ended: list[str] = []
+        while not ended and time.monotonic() < deadline:
+            found = [(r.source, r.event, r.detail) for r in log.read(1, 1000)]
+            ended = [detail for source, event, detail in found if (source, event) == INIT_END]
+    assert len(ended) == 1 and "entropy" in ended[0] and "SIGKILL" in ended[0]
 
 
 def _status(pid: int) -> str:
