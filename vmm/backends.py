@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 SECTOR = 512
 """Bytes in a sector, the unit of ``BlockRequest.sector``."""
@@ -75,6 +75,32 @@ class Entropy(Protocol):
         """Deliver between 1 and ``count`` bytes, once."""
 
 
+class Tpm(Protocol):
+    """The guest's TPM."""
+
+    version: Literal["1.2", "2.0"]
+    established: bool
+    """Whether a dynamic launch has taken place since the flag was reset."""
+    buffer_size: int
+    """Bytes of a command and of a response at most."""
+
+    def submit(self, command: bytes, locality: int, complete: Callable[[bytes], None]) -> None:
+        """Execute a command; ``complete`` gets the response, once."""
+
+    def cancel(self) -> None:
+        """Ask that the command in hand be given up, which is completed all the same."""
+
+    def reset_established(self, locality: int) -> None: ...
+
+    # Before the guest runs these may wait for the TPM, on the vCPU thread.
+
+    def reset(self) -> None:
+        """The machine was switched on or reset."""
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        """Execute a command and wait."""
+
+
 @dataclass(frozen=True)
 class Backends:
     """All that one board is connected to."""
@@ -82,3 +108,4 @@ class Backends:
     serial: Serial
     blocks: tuple[Block, ...] = ()
     entropy: Entropy | None = None
+    tpm: Tpm | None = None
