@@ -147,8 +147,8 @@ class ThreadOp(IntEnum):
     """Bind the notification whose capability is the value, as long as that capability is there;
     0 unbinds.  The thread must have the caller's label."""
     BUDGET = 4
-    """Set how long all threads of the thread's space together may run: value = budget << 32 |
-    period, both in microseconds; 0 for no limit."""
+    """Set how long all threads of the thread's space, which is not the caller's own, may run
+    together: value = budget << 32 | period, both in microseconds; 0 for no limit."""
 
 
 class SpaceFlag(IntFlag):

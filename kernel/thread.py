@@ -139,13 +139,13 @@ def _bind(thread: Thread, target: Thread, slot: int) -> None:
 
 
 def thread_control(thread: Thread, cap: Capability[Thread] | None, what: int, value: int) -> None:
-    target = cap.object if cap else thread
+    target, own = cap.object if cap else thread, thread.space
     require(target.state is not ThreadState.DEAD, Error.BAD_CAPABILITY)
     if what == ThreadOp.BIND:
         _bind(thread, target, value)
     elif what == ThreadOp.PRIORITY and value <= MAX_PRIORITY:
         target.priority = min(value, thread.priority)
-    elif what == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF:
+    elif what == ThreadOp.BUDGET and value >> 32 <= value & 0xFFFFFFFF and target.space is not own:
         target.space.budget, target.space.period = value >> 32, value & 0xFFFFFFFF
     elif what in (ThreadOp.SUSPEND, ThreadOp.RESUME):
         target.suspended = what == ThreadOp.SUSPEND

@@ -17,7 +17,7 @@ _STYLES: Final = {
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; numbers are aligned to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     numeric = [_numeric(cells, index) for index in range(len(columns))]
     if sys.stdout.isatty():
         _rich(columns, cells, numeric)
@@ -30,6 +30,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             for cell, width, right in zip(line, widths, numeric, strict=True)
         )
         print("  ".join(padded).rstrip())
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, and nothing in it that a terminal would act upon.
+
+    Much of what is shown was said by processes that nobody trusts.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _numeric(cells: list[list[str]], column: int) -> bool:

@@ -43,9 +43,10 @@ def test_spaces(world: World) -> None:
 
 
 def test_spaces_tell_their_budget(world: World) -> None:
-    world.init.ok("thread_control", NULL, ThreadOp.BUDGET, 3 << 32 | 10)
+    child = world.init.child("worker")
+    world.init.ok("thread_control", child.control, ThreadOp.BUDGET, 3 << 32 | 10)
     rows = {row[1]: row for row in report(world, DebugOp.SPACES)}
-    assert rows["init"][-2:] == [3, 10]
+    assert rows["worker"][-2:] == [3, 10]
 
 
 def test_threads_and_what_they_wait_for(world: World) -> None:

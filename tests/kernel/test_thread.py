@@ -96,8 +96,9 @@ def test_bad_operations(world: World, operation: int, value: int) -> None:
 
 
 def test_budget(world: World) -> None:
-    world.init.ok("thread_control", NULL, ThreadOp.BUDGET, 3 << 32 | 10)
-    assert (world.init.space.budget, world.init.space.period) == (3, 10)
+    child = world.init.child()
+    world.init.ok("thread_control", child.control, ThreadOp.BUDGET, 3 << 32 | 10)
+    assert (child.space.budget, child.space.period) == (3, 10)
     assert isinstance(world.effects[0], Schedule)
 
 

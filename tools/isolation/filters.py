@@ -39,7 +39,7 @@ ALWAYS: Final = (
     ("write writev pwrite64 pwritev pwritev2", "devices"),
     ("fsync fdatasync fallocate", "a disk's flush and discard"),
     ("recvfrom recvmsg sendto", "system calls of Cloister, over the two channels"),
-    ("close fcntl fstat", "descriptors that the kernel handed over"),
+    ("close fstat", "descriptors that the kernel handed over"),
     ("getsockname getsockopt", "the interpreter asks what kind of socket a channel is"),
     ("poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait", "wait for several of those"),
     ("eventfd2", "wake another thread of the process"),
@@ -78,6 +78,15 @@ IOCTLS: Final = (
     (0x5451, 0xFFFFFFFF, "FIOCLEX: close on exec, by the interpreter"),
     (0xAE00, 0x0000FF00, "KVM requests, of a device that the process was handed"),
 )
+FCNTLS: Final = (
+    (0, "F_DUPFD: another number for a descriptor"),
+    (1, "F_GETFD"),
+    (2, "F_SETFD: close on exec"),
+    (3, "F_GETFL"),
+    (4, "F_SETFL: wait or not"),
+    (1030, "F_DUPFD_CLOEXEC: another number for a descriptor"),
+)
+"""Not locks and leases: others would wait for them."""
 _PR_SET_NAME, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 15, 22, 38
 _PROT_WRITE, _PROT_EXEC, _MAP_SHARED, _MAP_ANONYMOUS = 2, 4, 1, 0x20
 _THREAD_FLAGS: Final = 0x00010F00  # VM FS FILES SIGHAND THREAD: all, or it could hide something
@@ -123,6 +132,8 @@ def _program(executable: bool, importing: bool) -> bytes:
     _rule(rules, bpf.ALLOW, "clone", bpf.Arg(0, bpf.MASKED_EQ, others, _THREAD_FLAGS))
     for request, mask, _ in IOCTLS:
         _rule(rules, bpf.ALLOW, "ioctl", bpf.Arg(1, bpf.MASKED_EQ, mask, request))
+    for command, _ in FCNTLS:
+        _rule(rules, bpf.ALLOW, "fcntl", bpf.Arg(1, bpf.EQ, command))
     if importing:
         _rule(rules, bpf.ALLOW, "openat", _bits_clear(2, _CREATES))
         _rule(rules, bpf.ALLOW, "open", _bits_clear(1, _CREATES))

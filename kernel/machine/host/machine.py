@@ -283,10 +283,10 @@ class Machine:
                 if resource is not None and thread in self._channels:
                     answer = self._hand_over(effect)
                 _write(thread.machine, pack(answer))
-            except BlockingIOError:
+            except (BlockingIOError, BrokenPipeError):  # or it is ending, which is yet to be seen
                 if thread is self._operator:
                     raise Halt("The tool does not read its answers.") from None
-                thread.space.machine.kill("does not read its answers")
+                self.after(_ENDING, partial(thread.space.machine.kill, "does not read its answers"))
             except OSError:
                 pass  # it is gone: its end will tell
 

@@ -16,6 +16,7 @@ from kernel.machine.sim.machine import CALL_COST, NEVER
 from kernel.thread import Thread
 from kernel.trace import RING
 from servers.runtime import Environment, NoDevice, Notification, TimedOut
+from servers.runtime.errors import BadArgument
 from servers.runtime.sim import programs
 from servers.runtime.syscalls import Syscalls
 from tests.kernel.harness import SPECS
@@ -233,37 +234,60 @@ def test_suspended_thread_does_not_run() -> None:
     assert len(said) == 1
 
 
+def limit(env: Environment, name: str, budget: int, period: int) -> None:
+    """Start a program that may run so many microseconds in each period."""
+    _, thread = start(env, name, priority=150)
+    env.system.thread_control(thread, ThreadOp.BUDGET, budget << 32 | period)
+
+
 def test_budget_is_exact_in_virtual_time() -> None:
-    """A thread with 5 us in 100 us makes five calls in each period; others go on meanwhile."""
+    """Two threads with 5 us in 100 us make five calls in each period; others go on meanwhile."""
     times: list[int] = []
 
-    def root(env: Environment) -> None:
-        def body(own: Environment) -> None:
-            own.system.thread_control(NULL, ThreadOp.BUDGET, 5 << 32 | 100)
-            while len(times) < 40:
-                times.append(own.clock())
+    def limited(env: Environment) -> None:
+        env.thread(measure, "other", 150)
+        measure(env)
 
-        env.thread(body, "limited", 150)
+    def measure(env: Environment) -> None:
+        while len(times) < 80:
+            times.append(env.clock())
+
+    def root(env: Environment) -> None:
+        limit(env, "limited", 5, 100)
         for _ in range(1000):
             env.clock()
         env.sleep(10**9)
 
-    run(root)
-    periods = [at // 100_000 for at in times[10:]]
+    run(root, limited=limited)
+    periods = sorted(at // 100_000 for at in times)[10:]
     counts = [periods.count(period) for period in sorted(set(periods))]
     assert set(counts[1:-1]) == {5}
-    assert periods == sorted(periods) and periods[-1] - periods[0] == len(set(periods)) - 1
+    assert periods[-1] - periods[0] == len(set(periods)) - 1
 
 
 def test_time_jumps_to_the_next_period_if_only_the_limited_could_run() -> None:
-    def root(env: Environment) -> None:
-        env.system.thread_control(NULL, ThreadOp.BUDGET, 1 << 32 | 1000)
+    took: list[int] = []
+
+    def limited(env: Environment) -> None:
         before = env.clock()
         for _ in range(10):
             env.clock()
-        assert env.clock() - before >= 9_000_000
+        took.append(env.clock() - before)
 
-    assert run(root).halted
+    def root(env: Environment) -> None:
+        limit(env, "limited", 1, 1000)
+        env.sleep(10**9)
+
+    run(root, limited=limited)
+    assert took[0] >= 9_000_000
+
+
+def test_nobody_lifts_its_own_budget() -> None:
+    def root(env: Environment) -> None:
+        with pytest.raises(BadArgument):
+            env.system.thread_control(NULL, ThreadOp.BUDGET, 0)
+
+    run(root)
 
 
 def test_run_by_steps_and_breakpoints() -> None:
