@@ -1,0 +1,257 @@
+"""Marshalling from declarations (TPM 2.0 part 1, 11; part 2, 4).
+
+A structure is declared once, as a `NamedTuple` whose fields are annotated with the wire type, as in
+part 2's tables:
+
+    class PcrSelection(NamedTuple):
+        hash: AlgHash                  # Annotated[int, choice(U16, ..., RC.HASH)]
+        select: PcrSelect
+
+A `Codec` is a pair of functions made from such a declaration: `read(buffer, position)` gives the
+value and the position behind it, `write(value)` gives the octets. Values are integers, octets,
+tuples and lists, so that a command allocates no more than its content. `read` raises `TpmError`
+with the code that part 2 names for the type; a buffer that ends early shows as `struct.error` from
+a scalar, which whoever starts a read (`decode`, the dispatcher) turns into `TPM_RC_INSUFFICIENT`:
+a test at each scalar would cost more than all the rest.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Container, Mapping
+from functools import cache
+from typing import Any, NamedTuple, get_type_hints
+
+from tpm.tpm20.constants import RC, TpmError
+
+Reader = Callable[[bytes, int], tuple[Any, int]]
+Writer = Callable[[Any], bytes]
+
+_read_u16 = struct.Struct(">H").unpack_from
+
+
+class Codec(NamedTuple):
+    """How a type reads and writes itself; `tpm2b` if its octets begin with their 16-bit size."""
+
+    read: Reader
+    write: Writer
+    tpm2b: bool = False
+
+
+class Union(NamedTuple):
+    """A field whose type depends on the value of an earlier field of the structure (TPMU_*)."""
+
+    selector: str
+    types: Mapping[int, Any]
+
+
+def scalar(form: str) -> Codec:
+    """An unsigned integer; `form` is its letter in `struct`, big-endian."""
+    packer = struct.Struct(">" + form)
+    unpack, size, pack = packer.unpack_from, packer.size, packer.pack
+
+    def read(buffer: bytes, at: int) -> tuple[int, int]:
+        return unpack(buffer, at)[0], at + size
+
+    return Codec(read, pack)
+
+
+U8, U16, U32, U64 = scalar("B"), scalar("H"), scalar("I"), scalar("Q")
+
+
+def choice(base: Codec, allowed: Container[int], error: int) -> Codec:
+    """An integer that is one of `allowed`, else `error` (TPMI_* and constrained TPM_*)."""
+    read_base = base.read
+
+    def read(buffer: bytes, at: int) -> tuple[int, int]:
+        value, after = read_base(buffer, at)
+        if value not in allowed:
+            raise TpmError(error)
+        return value, after
+
+    return Codec(read, base.write)
+
+
+def attributes(base: Codec, defined: int) -> Codec:
+    """A bit field (TPMA_*): a bit outside `defined` is `TPM_RC_RESERVED_BITS`."""
+    read_base = base.read
+
+    def read(buffer: bytes, at: int) -> tuple[int, int]:
+        value, after = read_base(buffer, at)
+        if value & ~defined:
+            raise TpmError(RC.RESERVED_BITS)
+        return value, after
+
+    return Codec(read, base.write)
+
+
+def nothing(value: Any) -> Codec:
+    """A member that takes no octets (TPMS_EMPTY, or nothing at all): reads as `value`."""
+
+    def read(buffer: bytes, at: int) -> tuple[Any, int]:
+        return value, at
+
+    def write(value: Any) -> bytes:
+        return b""
+
+    return Codec(read, write)
+
+
+def buffer(limit: int, minimum: int = 0) -> Codec:
+    """A TPM2B of octets, `minimum` to `limit` of them, else `TPM_RC_SIZE`."""
+
+    def read(octets: bytes, at: int) -> tuple[bytes, int]:
+        size = _read_u16(octets, at)[0]
+        at += 2
+        if not minimum <= size <= limit:
+            raise TpmError(RC.SIZE)
+        end = at + size
+        if end > len(octets):
+            raise TpmError(RC.INSUFFICIENT)
+        return octets[at:end], end
+
+    return Codec(read, write_buffer, tpm2b=True)
+
+
+def write_buffer(value: bytes) -> bytes:
+    """A TPM2B's octets: the size and the content."""
+    return len(value).to_bytes(2, "big") + value
+
+
+def sized(content: Any, may_be_empty: bool = False) -> Codec:
+    """A TPM2B around a structure; where `may_be_empty`, size 0 reads as None.
+
+    The content is read without regard to the size and must then have taken exactly that many
+    octets, else `TPM_RC_SIZE`: errors inside the content come first.
+    """
+    inner = codec(content)
+
+    def read(octets: bytes, at: int) -> tuple[Any, int]:
+        size = _read_u16(octets, at)[0]
+        at += 2
+        if size == 0:
+            if may_be_empty:
+                return None, at
+            raise TpmError(RC.SIZE)
+        value, end = inner.read(octets, at)
+        if end - at != size:
+            raise TpmError(RC.SIZE)
+        return value, end
+
+    def write(value: Any) -> bytes:
+        return b"\0\0" if value is None else write_buffer(inner.write(value))
+
+    return Codec(read, write, tpm2b=True)
+
+
+def listing(item: Any, limit: int, minimum: int = 0) -> Codec:
+    """A TPML: a count, `minimum` to `limit`, else `TPM_RC_SIZE`, and as many items."""
+    inner = codec(item)
+    read_count = U32.read
+
+    def read(octets: bytes, at: int) -> tuple[list[Any], int]:
+        count, at = read_count(octets, at)
+        if not minimum <= count <= limit:
+            raise TpmError(RC.SIZE)
+        values = []
+        read_item = inner.read
+        for _ in range(count):
+            value, at = read_item(octets, at)
+            values.append(value)
+        return values, at
+
+    def write(values: list[Any]) -> bytes:
+        return len(values).to_bytes(4, "big") + b"".join(map(inner.write, values))
+
+    return Codec(read, write)
+
+
+def codec(declared: Any) -> Codec:
+    """The codec of a declaration: a `Codec`, an annotated type or a structure."""
+    if isinstance(declared, Codec):
+        return declared
+    metadata = getattr(declared, "__metadata__", None)
+    if metadata:
+        found = metadata[0]
+        assert isinstance(found, Codec), declared
+        return found
+    return structure(declared)
+
+
+@cache
+def structure(declared: Any) -> Codec:
+    """The codec of a `NamedTuple` whose fields are annotated with wire types."""
+    return structure_with(declared)
+
+
+def structure_with(declared: Any, **instead: Any) -> Codec:
+    """As `structure`, with other types for the fields named: the "+" of part 2's parameters."""
+    hints = get_type_hints(declared, include_extras=True)
+    names = list(hints)
+    plan: list[tuple[int | None, Any]] = []
+    for name, hint in hints.items():
+        member = _member(instead.get(name, hint))
+        selector = names.index(member.selector) if isinstance(member, Union) else None
+        plan.append((selector, _variants(member)))
+    return Codec(_structure_reader(declared._make, plan), _structure_writer(plan))
+
+
+def _member(hint: Any) -> Any:
+    metadata = getattr(hint, "__metadata__", None)
+    if metadata and isinstance(metadata[0], Union):
+        return metadata[0]
+    return codec(hint)
+
+
+def _variants(member: Any) -> Any:
+    if isinstance(member, Union):
+        return {value: codec(kind) for value, kind in member.types.items()}
+    return member
+
+
+def _structure_reader(make: Any, plan: list[tuple[int | None, Any]]) -> Reader:
+    steps: list[tuple[int | None, Any]] = [
+        (selector, kinds.read if selector is None else {v: k.read for v, k in kinds.items()})
+        for selector, kinds in plan
+    ]
+
+    def read(octets: bytes, at: int) -> tuple[Any, int]:
+        values: list[Any] = []
+        for selector, reader in steps:
+            if selector is not None:
+                reader = reader.get(values[selector])
+                if reader is None:
+                    raise TpmError(RC.SELECTOR)
+            value, at = reader(octets, at)
+            values.append(value)
+        return make(values), at
+
+    return read
+
+
+def _structure_writer(plan: list[tuple[int | None, Any]]) -> Writer:
+    def write(value: Any) -> bytes:
+        return b"".join(
+            [
+                (kinds if selector is None else kinds[value[selector]]).write(field)
+                for (selector, kinds), field in zip(plan, value, strict=True)
+            ]
+        )
+
+    return write
+
+
+def decode(declared: Any, octets: bytes) -> Any:
+    """The value that `octets` hold; `TPM_RC_INSUFFICIENT` or `TPM_RC_SIZE` if not exactly one."""
+    try:
+        value, end = codec(declared).read(octets, 0)
+    except struct.error:
+        raise TpmError(RC.INSUFFICIENT) from None
+    if end != len(octets):
+        raise TpmError(RC.SIZE)
+    return value
+
+
+def encode(declared: Any, value: Any) -> bytes:
+    """The octets of a value."""
+    return codec(declared).write(value)

@@ -1,0 +1,176 @@
+"""Objects: what a slot holds, and how an object's sensitive area is protected outside of the TPM.
+
+Part 1, 22 (protected storage) and 27 (objects). An `Object` is never changed after it was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tpm.tpm20 import crypto
+from tpm.tpm20.codec import codec, decode, encode, write_buffer
+from tpm.tpm20.constants import ALG, RC, RH, TPMA_OBJECT, TpmError
+from tpm.tpm20.structures import DIGEST_SIZE, Digest, Iv, Public, Sensitive
+
+_PARENT = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
+_SIGN = TPMA_OBJECT.SIGN
+
+
+@dataclass(slots=True)
+class Object:
+    """A loaded or persistent object; `sensitive` is None where only the public area is loaded."""
+
+    public: Public
+    sensitive: Sensitive | None
+    name: bytes
+    qualified_name: bytes
+    hierarchy: int
+    external: bool = False
+    st_clear: bool = False
+    """It or an ancestor has stClear: its saved contexts end with a Startup(CLEAR)."""
+    persistent: int = 0
+    """Its persistent handle, or 0."""
+    _key: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def auth(self) -> bytes:
+        """authValue without trailing zeros."""
+        return b"" if self.sensitive is None else self.sensitive.auth.rstrip(b"\0")
+
+    @property
+    def _is_restricted_decryption_key(self) -> bool:
+        kind = self.public.attributes & (_PARENT | _SIGN)
+        return kind == _PARENT and self.sensitive is not None and self.public.name_alg != ALG.NULL
+
+    @property
+    def is_parent(self) -> bool:
+        """It can be the parent of ordinary objects."""
+        return self._is_restricted_decryption_key and self.public.type != ALG.KEYEDHASH
+
+    @property
+    def is_derivation_parent(self) -> bool:
+        """It can be the parent of derived objects."""
+        return self._is_restricted_decryption_key and self.public.type == ALG.KEYEDHASH
+
+    @property
+    def is_temporary(self) -> bool:
+        """It ends with the next TPM Reset: an object of the NULL hierarchy, or below one."""
+        return self.hierarchy == RH.NULL
+
+    def has(self, attributes: int) -> bool:
+        """All of these TPMA_OBJECT bits are set."""
+        return self.public.attributes & attributes == attributes
+
+    def private_key(self) -> Any:
+        """The private key of `cryptography` for an RSA or ECC object, made on first use."""
+        if self._key is None:
+            assert self.sensitive is not None
+            self._key = crypto.private_key(self.public, self.sensitive.sensitive)
+        return self._key
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A hash, HMAC or event sequence in a slot (part 1, 32.4): the hashing family's to fill."""
+
+    auth: bytes
+    kind: int
+    hash_alg: int
+    key: bytes = b""
+    data: bytes = b""
+
+
+Slot = Object | Sequence
+
+
+_write_public = codec(Public).write
+
+
+def object_name(public: Public) -> bytes:
+    """The Name of a public area (part 1, 16); empty if it has no nameAlg."""
+    if public.name_alg == ALG.NULL:
+        return b""
+    digest = crypto.digest(public.name_alg, _write_public(public))
+    return public.name_alg.to_bytes(2, "big") + digest
+
+
+def qualified_name(parent: bytes, name: bytes, name_alg: int) -> bytes:
+    """The Qualified Name of an object below `parent`, a Qualified Name or a handle's octets."""
+    if name_alg == ALG.NULL:
+        return b""
+    return name_alg.to_bytes(2, "big") + crypto.digest(name_alg, parent + name)
+
+
+def pad_auth(auth: bytes, name_alg: int) -> bytes | None:
+    """authValue as a sensitive area holds it: as long as a digest; None if it is too long."""
+    size = DIGEST_SIZE.get(name_alg, 64)
+    auth = auth.rstrip(b"\0")
+    return auth.ljust(size, b"\0") if len(auth) <= size else None
+
+
+# Protection of a sensitive area, a duplicate or a credential (part 1, 22.4, 23.3 and 24).
+
+
+def outer_wrap(parent: Object, name: bytes, seed: bytes, content: bytes) -> bytes:
+    """`content` encrypted from `seed` and with an HMAC in front: a duplicate or a credential."""
+    key, hash_alg = _wrap_key(parent, seed, name)
+    body = crypto.cfb_encrypt(key, bytes(16), content)
+    return write_buffer(_integrity(hash_alg, seed, body, name)) + body
+
+
+def outer_unwrap(parent: Object, name: bytes, seed: bytes | None, blob: bytes) -> bytes:
+    """The content of `outer_wrap`; `TPM_RC_INTEGRITY` if it was not made for it."""
+    assert parent.sensitive is not None
+    secret = parent.sensitive.seed if seed is None else seed
+    key, hash_alg = _wrap_key(parent, secret, name)
+    integrity, at = _read(Digest, blob, 0)
+    body = blob[at:]
+    if not crypto.equal(integrity, _integrity(hash_alg, secret, body, name)):
+        raise TpmError(RC.INTEGRITY)
+    iv, at = bytes(16), 0
+    if seed is None:
+        iv, at = _read(Iv, body, 0)
+        if len(iv) != 16:
+            raise TpmError(RC.VALUE)
+    return crypto.cfb_decrypt(key, iv, body[at:])
+
+
+def _read(declared: Any, octets: bytes, at: int) -> tuple[Any, int]:
+    if len(octets) < at + 2:
+        raise TpmError(RC.INSUFFICIENT)
+    return codec(declared).read(octets, at)
+
+
+def _wrap_key(parent: Object, secret: bytes, name: bytes) -> tuple[bytes, int]:
+    public = parent.public
+    symmetric = public.parameters if public.type == ALG.SYMCIPHER else public.parameters.symmetric
+    key = crypto.kdfa(public.name_alg, secret, b"STORAGE", name, b"", symmetric.key_bits)
+    return key, public.name_alg
+
+
+def _integrity(hash_alg: int, secret: bytes, body: bytes, name: bytes) -> bytes:
+    key = crypto.kdfa(hash_alg, secret, b"INTEGRITY", b"", b"", DIGEST_SIZE[hash_alg] * 8)
+    return crypto.hmac(hash_alg, key, body + name)
+
+
+def sensitive_to_private(sensitive: Sensitive, name: bytes, parent: Object, iv: bytes) -> bytes:
+    """A TPM2B_PRIVATE's content for an object below `parent`; `iv` is 16 random octets."""
+    assert parent.sensitive is not None
+    seed = parent.sensitive.seed
+    key, hash_alg = _wrap_key(parent, seed, name)
+    content = write_buffer(encode(Sensitive, sensitive))
+    body = write_buffer(iv) + crypto.cfb_encrypt(key, iv, content)
+    return write_buffer(_integrity(hash_alg, seed, body, name)) + body
+
+
+def private_to_sensitive(private: bytes, name: bytes, parent: Object) -> Sensitive:
+    """The sensitive area in a TPM2B_PRIVATE; `TPM_RC_INTEGRITY` or `TPM_RC_SENSITIVE`."""
+    content = outer_unwrap(parent, name, None, private)
+    if len(content) < 2 or int.from_bytes(content[:2], "big") != len(content) - 2:
+        raise TpmError(RC.SENSITIVE)
+    try:
+        sensitive: Sensitive = decode(Sensitive, content[2:])
+    except TpmError:
+        raise TpmError(RC.SENSITIVE) from None
+    return sensitive
