@@ -13,7 +13,6 @@ from tools.render import table
 assert _attacks
 
 
-@pytest.mark.xfail(reason="tables are printed with whatever is in them", strict=True)
 def test_reason_of_an_end_cannot_forge_a_line(
     arena: Range, capsys: pytest.CaptureFixture[str]
 ) -> None:

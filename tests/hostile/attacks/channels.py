@@ -8,9 +8,10 @@ import struct
 import termios
 import time
 
-from kernel.abi import NULL
+from kernel.abi import NULL, Right
 from servers.runtime.host import ANSWERS, REQUESTS
 from tests.hostile.attacker import SECOND, Attacker
+from tests.hostile.linux import socket_address
 from tests.hostile.registry import Foiled, attack, harmless, killed, refused
 
 _TURN = "sent something else than a mapping"
@@ -143,3 +144,59 @@ def take_requests_back(at: Attacker) -> object:
     os.close(fd)
     at.system.clock()
     raise Foiled("nobody else misses the request")
+
+
+@attack(harmless("one byte at a time"))
+def read_slowly(at: Attacker) -> object:
+    """Read a long answer a few bytes at a time, so that the kernel has to keep the rest."""
+    data = b"\xc5\xea\x60" + bytes(60_000)
+    at.send(at.request("call", at.env.slot("victim"), 1, b"\x91" + data, [], SECOND))
+    read = b""
+    while data not in read:
+        read += os.read(ANSWERS, 1 if len(read) < 100 else 5000)
+        time.sleep(0.001)
+    raise Foiled("one byte at a time, and everybody else could go on")
+
+
+# Links
+
+
+@attack(refused("IN_USE"))
+def open_end_twice(at: Attacker) -> object:
+    """Get one end of a link for two."""
+    link = at.system.link_create()
+    at.system.link_open(link, Right.SEND)
+    return at.system.link_open(link, Right.SEND)
+
+
+@attack(refused("NO_RIGHT"))
+def open_the_other_end(at: Attacker) -> object:
+    """Get the server's end with the right to the client's."""
+    link = at.system.cap_mint(at.system.link_create(), Right.SEND, 0, NULL)
+    return at.system.link_open(link, Right.RECEIVE)
+
+
+@attack(refused("EPIPE"))
+def use_link_that_was_cut(at: Attacker) -> object:
+    """Go on talking over a link whose capability is gone."""
+    link = at.system.link_create()
+    ends = [at.system.link_open(link, end) for end in (Right.SEND, Right.RECEIVE)]
+    os.write(ends[0], b"before")
+    assert os.read(ends[1], 99) == b"before"
+    at.system.cap_drop(link)
+    return os.write(ends[0], b"after")
+
+
+@attack(refused("EPERM"))
+def redirect_link(at: Attacker) -> object:
+    """Connect the socket behind a link to somebody on the host."""
+    fd, address = at.system.link_open(at.system.link_create(), Right.SEND), at.facts.abstract
+    return at.host.connect(fd, socket_address(address), 2 + len(address)) == 0
+
+
+@attack(refused("NO_QUOTA"))
+def link_bomb(at: Attacker) -> object:
+    """Have links without end, each with two sockets in the kernel's process."""
+    for _ in range(1000):
+        at.system.link_open(at.system.link_create(), Right.SEND)
+    return "1000 links"

@@ -11,8 +11,8 @@ import time
 
 from kernel.abi import Right
 from servers.runtime.host import ANSWERS, NOTICE, REQUESTS
-from tests.hostile.attacker import SECOND, Attacker
-from tests.hostile.registry import BORN, TURNED, Foiled, attack, harmless, killed, refused
+from tests.hostile.attacker import Attacker
+from tests.hostile.registry import BORN, TURNED, attack, killed, refused
 
 BOTH = (BORN, TURNED)
 NO = refused("EPERM", "EACCES")
@@ -53,7 +53,7 @@ def look_at_any_descriptor(at: Attacker) -> object:
     return _guess(os.fstat)
 
 
-@attack(refused("EBADF"), programs=BOTH)
+@attack(refused("EBADF", "EPERM"), programs=BOTH)
 def copy_any_descriptor(at: Attacker) -> object:
     """Copy every number that might be a descriptor."""
     return _guess(lambda fd: at.host.fcntl(fd, fcntl.F_DUPFD, 0))
@@ -109,6 +109,12 @@ def type_at_terminal(at: Attacker) -> object:
     for letter in b"rm -rf /\n":
         at.host.ioctl(fd, termios.TIOCSTI, bytes([letter]))
     return "typed"
+
+
+@attack(refused("EPERM"), leaves="typed")
+def type_by_a_wide_number(at: Attacker) -> object:
+    """The same with a number of which the host kernel looks at one half, and a filter at both."""
+    return at.host.ioctl(_terminal(at), termios.TIOCSTI | 1 << 32, b"x") == 0
 
 
 @attack(refused("EPERM"))
@@ -183,11 +189,7 @@ def lock_device(at: Attacker) -> object:
     return at.host.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB) == 0
 
 
-@attack(
-    refused("EPERM", "EACCES", "EINVAL", "EAGAIN"),
-    programs=BOTH,
-    holes=dict.fromkeys(BOTH, "fcntl is allowed as a whole; who opens the frame again waits 45 s"),
-)
+@attack(refused("EPERM"), programs=BOTH)
 def lease_frame(at: Attacker) -> object:
     """Make the kernel wait when it opens a frame again, by a lease on the frame's memory."""
     frame = at.neighbour.lend()
@@ -197,10 +199,14 @@ def lease_frame(at: Attacker) -> object:
     return "a lease for writing"
 
 
-@attack(
-    refused("EPERM", "EACCES", "EINVAL", "EAGAIN"),
-    holes={BORN: "fcntl is allowed as a whole; who opens the file to write waits 45 s"},
-)
+@attack(refused("EPERM"))
+def lease_by_a_wide_number(at: Attacker) -> object:
+    """The same with a number of which the host kernel looks at one half, and a filter at both."""
+    _, _, fd = at.borrow(at.neighbour.lend().slot)
+    return at.host.fcntl(fd, _SET_LEASE | 1 << 32, fcntl.F_WRLCK) == 0
+
+
+@attack(refused("EPERM"))
 def lease_device(at: Attacker) -> object:
     """Make everybody on the host wait who opens a device's file to write."""
     _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
@@ -209,32 +215,25 @@ def lease_device(at: Attacker) -> object:
     return "a lease for reading"
 
 
-@attack(
-    refused("EPERM", "EACCES", "EINVAL", "EAGAIN"),
-    holes={BORN: "fcntl is allowed as a whole, though flock is not"},
-)
+@attack(refused("EPERM"))
 def lock_record_of_device(at: Attacker) -> object:
     """Lock a part of a device's file against all others on the host."""
     _, fd = at.system.device_map(at.env.slot("book"), Right.READ)
     return at.host.fcntl(fd, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0)) == 0
 
 
-@attack(harmless("as it was"), programs=BOTH)
+@attack(refused("EPERM"), programs=BOTH)
 def shrink_channel(at: Attacker) -> object:
-    """Make the pipe that the kernel's answers come through too small for them."""
+    """Make the pipes of its channel too small for what the kernel writes in one piece."""
     at.host.fcntl(ANSWERS, _SET_PIPE_SIZE, 4096)
     at.host.fcntl(REQUESTS, _SET_PIPE_SIZE, 4096)
-    for _ in range(3):
-        at.system.clock()
-    raise Foiled("nobody else's channel is not as it was")
+    return "both pipes"
 
 
-@attack(killed("malformed: |crashed: "))
-def shrink_channel_and_speak(at: Attacker) -> object:
-    """Make the kernel wait for the rest of a request, by a pipe that does not hold all of it."""
-    at.host.fcntl(REQUESTS, _SET_PIPE_SIZE, 4096)
-    at.send(at.request("call", at.env.slot("victim"), 1, bytes(60_000), [], SECOND))
-    return at.still_here()
+@attack(refused("EPERM"))
+def enlarge_channel(at: Attacker) -> object:
+    """Use up the memory for pipes that the host has for the user who runs the kernel."""
+    return at.host.fcntl(REQUESTS, _SET_PIPE_SIZE, 1 << 20) > 1 << 17
 
 
 @attack(refused("EPERM"))
@@ -259,10 +258,7 @@ def close_notices(at: Attacker) -> object:
     return at.still_here()
 
 
-@attack(
-    killed("crashed: (closed its channel|does not read its answers)"),
-    holes={BORN: "the kernel does not mind that there is nobody to answer"},
-)
+@attack(killed("crashed: (closed its channel|does not read its answers)"))
 def close_answers(at: Attacker) -> object:
     """Be deaf to answers, and go on asking."""
     os.close(ANSWERS)

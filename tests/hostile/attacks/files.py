@@ -13,6 +13,7 @@ from tests.hostile.registry import BORN, TURNED, attack, killed_for, refused
 
 BOTH = (BORN, TURNED)
 NO = refused("EPERM", "EACCES")
+ROOT = os.path.abspath(__file__).partition("/tests/")[0]
 _O_TMPFILE = 0o20200000
 
 
@@ -57,6 +58,28 @@ def look_at_a_users_file(at: Attacker) -> object:
     buffer = ctypes.create_string_buffer(256)
     at.host.statx(AT_FDCWD, _file(at), 0, 0x7FF, buffer)
     return struct.unpack_from("Q", buffer.raw, 40)
+
+
+@attack(
+    NO,
+    open_hand=True,
+    programs=BOTH,
+    holes={BORN: "Landlock has no say in O_PATH, and the first filter allows it for imports"},
+)
+def hold_a_users_file(at: Attacker) -> object:
+    """Get a descriptor that stands for a file, without reading it."""
+    return os.fstat(at.host.open(_file(at).decode(), os.O_PATH)).st_size
+
+
+@attack(
+    NO,
+    open_hand=True,
+    programs=BOTH,
+    holes={BORN: "all of the checkout may be read, and not just the code in it"},
+)
+def read_what_lies_beside_the_code(at: Attacker) -> object:
+    """Read a file that is no code but lies in the same folder, as a user's disks may."""
+    return os.read(at.host.open(f"{ROOT}/pyproject.toml"), 16)
 
 
 @attack(NO, programs=BOTH)
@@ -232,7 +255,7 @@ def open_file_by_handle(at: Attacker) -> object:
     return at.host.open_by_handle_at(AT_FDCWD, handle, os.O_RDONLY)
 
 
-@attack(NO, open_hand=True, programs=BOTH)
+@attack(NO, programs=BOTH)
 def flush_all_disks(at: Attacker) -> object:
     """Have the host write all its files to its disks, which slows everybody down."""
     at.host.sync()

@@ -171,7 +171,7 @@ def keep_descriptor_and_lie(at: Attacker) -> object:
 def keep_copy_of_descriptor(at: Attacker) -> object:
     """Close the descriptor, and keep a copy at the highest number there is."""
     mapping, fd = _borrow(at)
-    at.host.fcntl(fd, fcntl.F_DUPFD, 255)
+    at.host.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 255)
     os.close(fd)
     _lie(at, mapping)
     return _spy(at, 0)
