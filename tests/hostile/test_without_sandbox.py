@@ -49,7 +49,7 @@ def test_attack_succeeds(unfenced: Range, attack: Attack) -> None:
         assert attack.leaves in unfenced.traces().changed(before), "it left nothing where one looks"
 
 
-@pytest.mark.parametrize("attack", HARMFUL[::40], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", HARMFUL[::60], ids=lambda attack: attack.name)
 def test_harmful_attack_is_not_even_tried(unfenced: Range, attack: Attack) -> None:
     said = unfenced.attack(attack.name, BORN)
     assert "is never tried without the sandbox" in said
@@ -60,8 +60,6 @@ ONE_LESS = {
     "Landlock": ("read-passwd", True),
     "seccomp": ("socket-unix", True),
     "pid namespace": ("signal-thread-of-victim", False),  # users are kept apart as well
-    "network namespace": ("connect-to-loopback", False),  # no socket to begin with
-    "ipc namespace": ("shared-memory", False),
 }
 
 

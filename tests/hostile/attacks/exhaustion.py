@@ -17,7 +17,7 @@ from tests.hostile.attacker import SECOND, Attacker
 from tests.hostile.registry import BORN, TURNED, Foiled, attack, harmless, refused
 
 BOTH = (BORN, TURNED)
-WHILE = 0.3
+WHILE = 0.2
 """Seconds for which to do without end."""
 MOST_BYTES = 512 << 20
 MOST_THREADS = 1000
