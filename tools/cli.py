@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "run": ("tools.run", "boot a system and attach to a console of it"),
     "boot": ("tools.boot", "boot one guest, its serial console on standard input and output"),
     "images": ("tools.images", "list, build and fetch guest images"),
+    "tpm": ("tools.tpm", "serve a TPM on sockets"),
+    "swtpm": ("tools.swtpm", "the same with the command line of swtpm"),
     "trace": ("tools.trace.main", "show or export what the kernel did"),
     "tcb": ("tools.tcb.main", "say how much code a process has to trust"),
     "bench": ("tools.bench.main", "measure Cloister against its peers"),
@@ -27,7 +29,7 @@ COMMANDS: Final = {
     "test": ("tools.test", "run the tests"),
 }
 """Name -> (module, what it does)."""
-_VERBATIM: Final = ("test",)
+_VERBATIM: Final = ("swtpm", "test")
 """Commands whose arguments belong to another program."""
 
 

@@ -54,6 +54,9 @@ class Tpm(Protocol):
     def running(self) -> bool:
         """Whether it has power."""
 
+    def lock(self) -> None:
+        """Open the storage of its state and hold it from now on; raises ``TpmError``."""
+
     def power_on(self, delete_volatile: bool = False) -> None:
         """_TPM_Init: power on, or reset if it is on.
 

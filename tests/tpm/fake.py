@@ -43,6 +43,9 @@ class FakeTpm:
         self.buffer_size = BUFFER_SIZE
         self.hashed: bytes | None = None
 
+    def lock(self) -> None:
+        self.log.append("lock")
+
     def power_on(self, delete_volatile: bool = False) -> None:
         self.log.append(("on", delete_volatile))
         self.running = True

@@ -15,7 +15,7 @@ import time
 from types import TracebackType
 from typing import Final
 
-from tpm.store.journal import StoreError
+from tpm.store.journal import Journal, Key, StoreError
 
 SIZE: Final = 1 << 20
 """Bytes of a new state file."""
@@ -149,3 +149,14 @@ class FileMedium:
     def close(self) -> None:
         """Let go of the file and of the lock."""
         os.close(self._fd)
+
+
+class LockedJournal(Journal):
+    """The journal in a state file, which it holds."""
+
+    def __init__(self, medium: FileMedium, key: Key) -> None:
+        self._file = medium
+        super().__init__(medium, key)
+
+    def close(self) -> None:
+        self._file.close()

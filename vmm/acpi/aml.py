@@ -40,6 +40,10 @@ def integer(value: int) -> bytes:
     raise ValueError("an AML integer of more than 64 bits")
 
 
+def string(text: str) -> bytes:
+    return b"\x0d" + text.encode("ascii") + b"\0"
+
+
 def buffer(data: bytes) -> bytes:
     body = integer(len(data)) + data
     return b"\x11" + package_length(len(body)) + body
