@@ -30,8 +30,10 @@ _UNITS: Final = {
     "M": MIB,
     "G": 1 << 30,
 }
-_SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
-_BUDGET: Final = re.compile(r"(\d+)\s*(us|ms)\s*/\s*(\d+)\s*(us|ms)")
+_SIZE: Final = re.compile(r"([0-9]{1,15})\s*([A-Za-z]*)")
+LARGEST: Final = 1 << 50
+"""Bytes of a size at most."""
+_BUDGET: Final = re.compile(r"([0-9]{1,9})\s*(us|ms)\s*/\s*([0-9]{1,9})\s*(us|ms)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
 INIT: Final = "init"
@@ -43,8 +45,17 @@ FROM_INIT: Final = -1
 Restart = Literal["always", "on-failure", "never"]
 
 
+_LONGEST: Final = 400
+"""Characters of what is wrong with a description at most: it repeats what is written there."""
+
+
 class DescriptionError(ValueError):
-    """The description is wrong; the text names the key and what is expected."""
+    """The description is wrong; the text names the key and what is expected, in one line."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST - 3]}..."
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def parse_size(text: str, where: str) -> int:
@@ -52,7 +63,10 @@ def parse_size(text: str, where: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None or match.group(2) not in _UNITS:
         raise DescriptionError(f'{where}: {text!r} is not a size such as "64MiB"')
-    return int(match.group(1)) * _UNITS[match.group(2)]
+    size = int(match.group(1)) * _UNITS[match.group(2)]
+    if size > LARGEST:
+        raise DescriptionError(f"{where}: {text!r} is more than {LARGEST >> 40} TiB")
+    return size
 
 
 def parse_budget(text: str, where: str) -> int:
@@ -189,25 +203,43 @@ class Plan(msgspec.Struct, array_like=True, frozen=True):
     """Pairs of labels that may talk."""
 
 
+def parse(text: str) -> Description:
+    """Read a description's text; raises ``DescriptionError`` that names the key or the line."""
+    import tomllib  # for the tools: init gets a plan
+
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise DescriptionError("not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # beside its own, that of a number with thousands of digits
+        raise DescriptionError(f"not valid TOML: {error}") from None
+    return decode(table)
+
+
 def decode(table: dict[str, Any]) -> Description:
     """Check the form of a parsed TOML table; raises ``DescriptionError`` that names the key."""
     try:
         return msgspec.convert(table, Description)
     except msgspec.ValidationError as error:
         raise DescriptionError(_explain(str(error), table)) from None
+    except RecursionError:
+        raise DescriptionError("a table is nested too deeply") from None
 
 
 def _explain(text: str, table: dict[str, Any]) -> str:
     """The decoder's message with the table's own words: ``[[process]] "block0": ...``."""
-    message, _, path = text.partition(" - at `$")
+    message, at, path = text.rpartition(" - at `$")
+    if not at:
+        return text
     match = re.match(r"\.(\w+)\[(\d+|\.\.\.)\]\.?(.*?)`?$", path)
     if not match:
         key = path.strip("`.")
         return f"{key}: {message}" if key else message
     kind, index, rest = match.groups()
     name = ""
-    if index.isdigit():
-        entry = table[kind][int(index)]
+    entries = table.get(kind)  # if a key looks like a place, there may be nothing there
+    if index.isdigit() and isinstance(entries, list) and int(index) < len(entries):
+        entry = entries[int(index)]
         if isinstance(entry, dict) and "name" in entry:
             name = f' "{entry["name"]}"'
     return f"[[{kind}]]{name}{' ' + rest if rest else ''}: {message}"
@@ -289,6 +321,16 @@ def _resolve(
     raise DescriptionError(f"{where}: there is no [[process]] named {owner!r}")
 
 
+def _config(process: ProcessEntry) -> bytes:
+    try:
+        return msgspec.msgpack.encode(process.config)
+    except (OverflowError, RecursionError):
+        where = f'[[process]] "{process.name}" config'
+        raise DescriptionError(
+            f"{where}: a number is too large, or a table nested too deeply"
+        ) from None
+
+
 def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
     """Resolve all names; raises ``DescriptionError``.  Also returns the devices to boot with."""
     processes, devices = expand(description)
@@ -328,7 +370,7 @@ def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
                 restart=process.restart,
                 autostart=process.autostart,
                 executable=process.executable,
-                config=msgspec.msgpack.encode(process.config),
+                config=_config(process),
                 vm=process.name in weights,
                 budget=parse_budget(process.budget, f'[[process]] "{process.name}" budget'),
                 weight=weights.get(process.name, 0),

@@ -79,6 +79,7 @@ class Init(Control):
         self._env = env
         self._plan = plan
         self._waiters: dict[int, list[Callable[[str], None]]] = {}
+        self._opened: dict[tuple[int, int], Endpoint] = {}  # for the operator, by process and offer
         self._due: dict[int, int] = {}  # process number -> when to restart it
         self._started: dict[int, int] = {}  # process number -> when it was started
         self._devices = {name: env.slot(name) for name in env.names()}
@@ -234,7 +235,11 @@ class Init(Control):
         if chosen and chosen not in offers:
             raise NotFound(f"{name} offers {', '.join(offers) or 'nothing'}, not {chosen}")
         index = offers.index(chosen) if chosen else 0
-        return Endpoint(self._env.system, process.offer(index, OPERATOR_CLIENT))
+        place = process.number, index
+        if place not in self._opened:  # one is enough: each answer derives another from it
+            slot = process.offer(index, OPERATOR_CLIENT)
+            self._opened[place] = Endpoint(self._env.system, slot)
+        return self._opened[place]
 
     def _find(self, name: str) -> Process:
         if name not in self.named:

@@ -16,7 +16,7 @@ from kernel.abi import FOREVER
 from servers.runtime.direct import CONNECTING, FAILED, MOST_METHODS, Line
 from servers.runtime.errors import Failed, ServerDied, ServiceError, TimedOut
 from servers.runtime.handles import Endpoint
-from servers.runtime.interface import ERROR, Interface, Method, drop_all
+from servers.runtime.interface import ERROR, MISFIT, Interface, Method, drop_all
 
 if TYPE_CHECKING:
     from servers.runtime.syscalls import Syscalls
@@ -47,7 +47,7 @@ def _stub(method: Method) -> Callable[..., Any]:
                 return decode(answer, caps, system)
             drop_all(caps, system)
             name, text = _error.decode(answer)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except MISFIT as error:
             raise _misfit(method, error) from None
         raise ServiceError.of(name, text)
 
@@ -80,12 +80,12 @@ def _direct_stub(method: Method) -> Callable[..., Any]:
             answer = self._again(method.name, request, answer)
         try:
             return decode(answer)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except MISFIT as error:
             if answer[:1] != FAILED:
                 raise _misfit(method, error) from None
         try:
             name, text = _error.decode(answer[1:])
-        except (msgspec.MsgspecError, ValueError) as error:
+        except MISFIT as error:
             raise _misfit(method, error) from None
         raise ServiceError.of(name, text)
 

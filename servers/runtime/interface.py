@@ -35,6 +35,8 @@ ANSWER = 0
 """Label of an answer whose payload is the result."""
 ERROR = 1
 """Label of an answer whose payload is ``[error name, text]``."""
+MISFIT = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding raises if a payload does not fit its type, or is nested too deeply to tell."""
 
 
 def _has_capability(kind: object) -> bool:
@@ -75,7 +77,7 @@ class Codec:
         return data, slots
 
     def decode(self, data: bytes, slots: list[int], system: Syscalls) -> Any:
-        """The value; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``.
+        """The value; raises one of ``MISFIT``.
 
         Capabilities that came beside it and are not in the value are dropped, so that nobody can
         fill the receiver's table with what it did not ask for.
@@ -150,7 +152,7 @@ class Method:
             if self._plain_decode is not None and not slots:
                 return astuple(self._plain_decode(data))
             return astuple(self.arguments.decode(data, slots, system))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except MISFIT as error:
             raise BadRequest(f"{self.name}: {self._named(str(error))}") from None
 
     def _named(self, text: str) -> str:

@@ -189,10 +189,11 @@ class Server:
             text = f"{target.service.protocol.__name__} has no method {label}"
         return (ERROR, _error(BadRequest.__name__, text), _NONE) if reply != NULL else None
 
-    def carry_out(
-        self, bound: Bound, data: bytes, slots: list[int], reply: Reply
-    ) -> Answer | None:
-        """Call a method with what came in a message; the answer as of ``handle``."""
+    def carry_out(self, bound: Bound, data: bytes, slots: list[int], reply: Reply) -> Answer | None:
+        """Call a method with what came in a message; the answer as of ``handle``.
+
+        A method that raises has kept none of the capabilities that came: they are dropped.
+        """
         method, function = bound
         try:
             result = function(*method.unpack(data, slots, self.system))
@@ -210,4 +211,5 @@ class Server:
             data = _error(type(error).__name__, str(error))
         except Exception as error:  # a fault of the service is answered, and does not end it
             data = _error(Failed.__name__, f"{type(error).__name__}: {error}")
+        drop_all(slots, self.system)
         return (ERROR, data, _NONE) if reply != NULL else None

@@ -107,7 +107,8 @@ def load(
     """
     header = parse_header(image)
     low_top = memory.regions[0].length
-    kernel_end = header.preferred_address + header.init_size
+    kernel_size = max(header.init_size, len(image) - header.setup_size)
+    kernel_end = header.preferred_address + kernel_size
     if kernel_end > low_top:
         raise BootError(
             f"too little memory: the kernel needs {_mib(kernel_end)} MiB "
@@ -186,7 +187,7 @@ def _load_unpacked(memory: GuestMemory, header: Header, image: bytes) -> int | N
         return None
     try:
         return load_elf64(memory, elf)
-    except (struct.error, GuestAddressError) as error:
+    except (struct.error, OverflowError, GuestAddressError) as error:
         raise BootError(f"the kernel's payload is damaged: {error}") from error
 
 

@@ -11,6 +11,8 @@ import bz2
 import lzma
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Final
 
 from vmm.boot import BootError
 
@@ -18,6 +20,8 @@ MAX_SIZE = 1 << 30
 """No kernel is larger; a payload that says so is refused before anything is allocated."""
 LZ4_LEGACY = b"\x02\x21\x4c\x18"
 LZ4_BLOCK = 8 << 20
+LZMA_MEMORY = 512 << 20
+"""Bytes that unpacking LZMA may take at most; the stream says how much it needs."""
 
 
 def unpack(payload: bytes) -> bytes | None:
@@ -27,20 +31,33 @@ def unpack(payload: bytes) -> bytes | None:
     (size,) = struct.unpack_from("<I", payload, len(payload) - 4)
     if size > MAX_SIZE:
         raise BootError("the kernel's payload is damaged: it claims to unpack to more than 1 GiB")
+    decoder = next((found for magic, found in _DECODERS if payload.startswith(magic)), None)
+    if decoder is None:
+        return None
+    if not size:  # which some would take for no limit
+        raise BootError("the kernel's payload is damaged: it claims to unpack to nothing")
     try:
-        if payload[:4] == LZ4_LEGACY:
-            return _lz4(payload[:-4], size)
-        if payload[:6] == b"\xfd7zXZ\0":
-            return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, size)
-        if payload[:3] == b"\x5d\0\0":
-            return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload, size)
-        if payload[:2] == b"\x1f\x8b":
-            return zlib.decompressobj(31).decompress(payload, size)
-        if payload[:3] == b"BZh":
-            return bz2.BZ2Decompressor().decompress(payload, size)
+        return decoder(payload, size)
     except (lzma.LZMAError, zlib.error, OSError, ValueError) as error:
         raise BootError(f"the kernel's payload is damaged: {error}") from error
-    return None
+    except MemoryError as error:
+        raise BootError("there is too little memory to unpack the kernel's payload") from error
+
+
+def _xz(stream: bytes, size: int) -> bytes:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, LZMA_MEMORY).decompress(stream, size)
+
+
+def _lzma(stream: bytes, size: int) -> bytes:
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, LZMA_MEMORY).decompress(stream, size)
+
+
+def _gzip(stream: bytes, size: int) -> bytes:
+    return zlib.decompressobj(31).decompress(stream, size)
+
+
+def _bzip2(stream: bytes, size: int) -> bytes:
+    return bz2.BZ2Decompressor().decompress(stream, size)
 
 
 def _lz4(stream: bytes, size: int) -> bytes | None:
@@ -54,7 +71,7 @@ def _lz4(stream: bytes, size: int) -> bytes | None:
         return None
     blocks = []
     left = size
-    view = memoryview(stream)
+    view = memoryview(stream)[:-4]
     at = 4
     while left > 0:
         if at + 4 > len(view):
@@ -73,3 +90,13 @@ def _lz4(stream: bytes, size: int) -> bytes | None:
         left -= len(block)
         at += length
     return b"".join(blocks)
+
+
+_DECODERS: Final[tuple[tuple[bytes, Callable[[bytes, int], bytes | None]], ...]] = (
+    (LZ4_LEGACY, _lz4),
+    (b"\xfd7zXZ\0", _xz),
+    (b"\x5d\0\0", _lzma),
+    (b"\x1f\x8b", _gzip),
+    (b"BZh", _bzip2),
+)
+"""What a stream of each format begins with, and its decoder, which is told how much to unpack."""

@@ -1,0 +1,1 @@
+"""A server whose interface has every type in it."""
