@@ -39,6 +39,22 @@ def _small_primes() -> list[int]:
 _small: list[int] = []
 
 
+def is_small_prime(number: int) -> bool:
+    """Whether an integer of up to 32 bits is prime, by Miller and Rabin's test, exact there."""
+    if number < 2 or any(number % one == 0 and number != one for one in (2, 3, 5, 7)):
+        return False
+    odd, twos = number - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    for base in (2, 7, 61):
+        power = pow(base, odd, number)
+        if power in (0, 1, number - 1):
+            continue
+        if all((power := power * power % number) != number - 1 for _ in range(twos - 1)):
+            return False
+    return True
+
+
 def _fermat(candidate: int, number: int) -> bool:
     """r^(n-1) = 1 modulo the candidate n, for a base r that `number` selects.
 

@@ -1,7 +1,8 @@
 """Dictionary attack protection (part 1, 19.8): the counter, its timers and the lockout.
 
 Time is the TPM's time since power on, in milliseconds. `failed_tries` falls by one every
-`recovery_time` seconds; lockoutAuth, once it has failed, is unusable for `lockout_recovery` seconds.
+`recovery_time` seconds; lockoutAuth, once it has failed, is unusable for `lockout_recovery`
+seconds.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class Object:
     @property
     def _is_restricted_decryption_key(self) -> bool:
         kind = self.public.attributes & (_PARENT | _SIGN)
-        return kind == _PARENT and self.sensitive is not None and self.public.name_alg != ALG.NULL
+        complete = self.sensitive is not None and self.public.name_alg != ALG.NULL
+        return kind == _PARENT and complete and not self.external
 
     @property
     def is_parent(self) -> bool:

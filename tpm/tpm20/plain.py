@@ -135,3 +135,60 @@ def _tuple_form(kinds: tuple[Any, ...]) -> _Form:
     return _Form(
         lambda value: [form.save(one) for form, one in zip(forms, value, strict=True)], restored
     )
+
+
+# Plain data as octets, for what leaves the TPM in one piece: a saved context.
+
+_NONE, _FALSE, _TRUE, _INT, _BYTES, _LIST, _DICT = range(7)
+
+
+def pack(value: Any) -> bytes:
+    """Plain data as octets: a kind, a size and the content, for each value."""
+    if value is None or isinstance(value, bool):
+        return bytes((_NONE if value is None else _TRUE if value else _FALSE,))
+    if isinstance(value, int):
+        size = value.bit_length() // 8 + 1
+        return bytes((_INT, size)) + value.to_bytes(size, "big", signed=True)
+    if isinstance(value, bytes):
+        return bytes((_BYTES,)) + len(value).to_bytes(2, "big") + value
+    if isinstance(value, dict):
+        content = b"".join(pack(key) + pack(held) for key, held in value.items())
+        return bytes((_DICT,)) + len(value).to_bytes(2, "big") + content
+    if isinstance(value, str):
+        return pack(value.encode())
+    return bytes((_LIST,)) + len(value).to_bytes(2, "big") + b"".join(map(pack, value))
+
+
+def unpack(octets: bytes) -> Any:
+    """The plain data of `pack`; the keys of its dictionaries are names or integers."""
+    try:
+        value, end = _unpack(octets, 0)
+    except (IndexError, RecursionError):
+        raise StateError("a context that ends early") from None
+    if end != len(octets):
+        raise StateError("a context with more behind it")
+    return value
+
+
+def _unpack(octets: bytes, at: int) -> tuple[Any, int]:
+    kind = octets[at]
+    if kind <= _TRUE:
+        return (None, False, True)[kind], at + 1
+    if kind == _INT:
+        end = at + 2 + octets[at + 1]
+        return int.from_bytes(octets[at + 2 : end], "big", signed=True), end
+    count = int.from_bytes(octets[at + 1 : at + 3], "big")
+    at += 3
+    if kind == _BYTES:
+        return octets[at : at + count], at + count
+    if kind == _LIST:
+        values = []
+        for _ in range(count):
+            value, at = _unpack(octets, at)
+            values.append(value)
+        return values, at
+    held = {}
+    for _ in range(count):
+        key, at = _unpack(octets, at)
+        held[key.decode() if isinstance(key, bytes) else key], at = _unpack(octets, at)
+    return held, at

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tpm.tpm20 import plain
-from tpm.tpm20.constants import ALG, NT, PCR_SELECT_SIZE, PRIMARY_SEED_SIZE, PROOF_SIZE, TPMA_NV
+from tpm.tpm20.constants import ALG, NT, PCR_SELECT_SIZE, PRIMARY_SEED_SIZE, PROOF_SIZE, RH, TPMA_NV
 from tpm.tpm20.constants import CC as _CC
 from tpm.tpm20.objects import Object
 from tpm.tpm20.plain import StateError
@@ -159,6 +159,24 @@ class State:
     @changed.setter
     def changed(self, value: bool) -> None:
         self._changed = value
+
+    def delete_nv(self, handle: int) -> None:
+        """Forget an NV Index. A counter that takes its place will start above its value."""
+        index = self.nv.pop(handle)
+        if index.kind == NT.COUNTER and index.public.attributes & TPMA_NV.WRITTEN:
+            value = int.from_bytes(index.data, "big")
+            self.nv_max_counter = max(self.nv_max_counter, value)
+        self.changed = True
+
+    def delete_hierarchy(self, hierarchy: int) -> None:
+        """Forget the persistent objects of a hierarchy, and the owner's NV Indices with theirs."""
+        held = self.persistent.items()
+        self.persistent = {handle: one for handle, one in held if one.hierarchy != hierarchy}
+        if hierarchy == RH.OWNER:
+            for handle, index in list(self.nv.items()):
+                if not index.public.attributes & TPMA_NV.PLATFORMCREATE:
+                    self.delete_nv(handle)
+        self.changed = True
 
     def save(self) -> dict[str, Any]:
         """The state as plain data; it shares nothing with this object."""
