@@ -41,6 +41,8 @@ _PERMANENT = (
     RH.PLATFORM_NV,
 )
 _WITH_POLICY = (RH.OWNER, RH.LOCKOUT, RH.ENDORSEMENT, RH.PLATFORM)
+_TIMERS = range(0x40000110, 0x40000120)
+"""TPM_RH_ACT_0 to TPM_RH_ACT_F."""
 
 
 def get_capability(tpm: Tpm, capability: int, first: int, count: int) -> tuple[int, CapabilityData]:
@@ -156,6 +158,13 @@ def _policies(tpm: Tpm, first: int) -> list[Any]:
     return [TaggedPolicy(handle, entities.auth_policy(tpm, handle)) for handle in handles]
 
 
+def _countdown_timers(tpm: Tpm, first: int) -> list[Any]:
+    """There are none."""
+    if first not in _TIMERS:
+        raise TpmError(RC.VALUE + P(2))
+    return []
+
+
 _CAPABILITIES: dict[int, Callable[[Tpm, int], list[Any]]] = {
     CAP.ALGS: _algorithms,
     CAP.HANDLES: _handles,
@@ -167,4 +176,5 @@ _CAPABILITIES: dict[int, Callable[[Tpm, int], list[Any]]] = {
     CAP.PCR_PROPERTIES: _pcr_properties,
     CAP.ECC_CURVES: lambda tpm, first: _from(CURVES, first),
     CAP.AUTH_POLICIES: _policies,
+    CAP.ACT: _countdown_timers,
 }

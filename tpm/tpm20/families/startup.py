@@ -82,7 +82,8 @@ def _initialize_pcrs(tpm: Tpm, saved: Saved | None, resume: bool) -> None:
     first = {alg: drtm.hcrtm_value(alg, value) for alg, value in measured.items()} or None
     kept = saved.pcrs if resume and saved is not None else {}
     pcrs.initialize(tpm, first, kept)
-    tpm.reset.pcr_counter += 1
+    renewed = [one for one in pcrs.ATTRIBUTES if one.counted and not (resume and one.saved)]
+    tpm.reset.pcr_counter += len(renewed)
 
 
 def _initialize_nv(tpm: Tpm, resume: bool) -> None:
