@@ -17,7 +17,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Final, NoReturn
 
 from tpm.frontends import program, sockets
@@ -385,6 +384,8 @@ def _detach() -> bool:
 
 
 def _capabilities() -> str:
+    from importlib import metadata  # slow, and for this alone
+
     features = [f"tpm-{version}" for version in sorted(available())] + list(FEATURES)
     try:
         version = metadata.version("cloister")

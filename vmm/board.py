@@ -132,6 +132,11 @@ class Board:
         if self._backends.entropy is not None:
             rng = VirtioRng(self._backends.entropy, self.post)
             self.pci.add(VirtioPci(rng, self.memory, self.engine.invalidate))
+        if self._backends.tpm is not None:
+            from vmm import tpm
+
+            self.pic.make_level_triggered(tpm.IRQ)
+            tpm.attach(self._backends.tpm, self.config, self.mmio, self.post, self.pic.line)
 
     # What the engine asks
 
@@ -156,8 +161,7 @@ class Board:
         """Put a Linux kernel into memory, to be started by ``run``."""
 
         def load(memory: GuestMemory) -> Registers:
-            acpi = tables.build(linux.ACPI_START, PCI_IRQS)
-            memory.write(linux.ACPI_START, acpi)
+            self._prepare_memory(kernel, initrd)
             randomise = self.config.kaslr
             return linux.load(
                 memory,
@@ -174,10 +178,20 @@ class Board:
         """Put a multiboot kernel into memory, to be started by ``run``."""
 
         def load(memory: GuestMemory) -> Registers:
-            memory.write(linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS))
+            self._prepare_memory(kernel, initrd)
             return multiboot.load(memory, kernel, initrd, self.config.append)
 
         self._load(load)
+
+    def _prepare_memory(self, kernel: bytes, initrd: bytes) -> None:
+        """What firmware does: describe the board, and measure what is about to be started."""
+        extra: list[bytes] = []
+        if self._backends.tpm is not None:
+            from vmm import tpm
+
+            tpm.launch(self._backends.tpm, self.config, self.memory, kernel, initrd)
+            extra = tpm.acpi_tables(self._backends.tpm, self.config)
+        self.memory.write(linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS, extra))
 
     def load_kernel(self, kernel: bytes, initrd: bytes = b"") -> None:
         """Put a kernel of either kind into memory."""

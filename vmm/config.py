@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 MIB = 1 << 20
@@ -30,6 +32,9 @@ class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     restart_on_reset: bool = False
     """Begin again when the guest asks for a reset, instead of ending the run."""
+
+    tpm_interface: Literal["tis", "crb"] = "tis"
+    """The interface to the TPM, if the machine has one."""
 
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY or self.memory % 4096:

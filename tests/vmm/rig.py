@@ -7,10 +7,11 @@ import mmap
 import struct
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from keystone import KS_ARCH_X86, KS_MODE_16, KS_MODE_32, KS_MODE_64, Ks
 
-from vmm.backends import Backends, Block, Entropy
+from vmm.backends import Backends, Block, Entropy, Tpm
 from vmm.board import Board
 from vmm.boot import flat_cpu
 from vmm.clock import Clock
@@ -171,16 +172,22 @@ class Machine:
         restart_on_reset: bool = False,
         kaslr: bool = False,
         clock: Clock = time.monotonic_ns,
+        tpm: Tpm | None = None,
+        tpm_interface: Literal["tis", "crb"] = "tis",
     ) -> None:
         self.serial = Recorder()
         waiter = Waiter()
         config = VmConfig(
-            memory=memory, append=append, restart_on_reset=restart_on_reset, kaslr=kaslr
+            memory=memory,
+            append=append,
+            restart_on_reset=restart_on_reset,
+            kaslr=kaslr,
+            tpm_interface=tpm_interface,
         )
         self.board = Board(
             config,
             new_memory(memory),
-            Backends(self.serial, blocks, entropy),
+            Backends(self.serial, blocks, entropy, tpm),
             idle=waiter.idle,
             wake=waiter.wake,
             clock=clock,

@@ -10,8 +10,8 @@
     16  u32 length, data: a response to give to the next command  ->  u32 0
     20  the client ends the session            21  the server is to stop
 
-Every command begins with a tag, whose first byte is not zero in TPM 2.0, and is 00 C1 to 00 C3 in
-TPM 1.2, every frame with 00 00: so a channel needs not be told which it is.
+A frame begins with one of these numbers, which no command does: behind its tag comes its length,
+of which the upper half is zero.  So a channel needs not be told which framing it is.
 
 A raw message whose length cannot be right (shorter than a header, longer than the buffer, more
 bytes there than it says and these no command; or the rest does not come in time) is answered with
@@ -30,6 +30,7 @@ from tpm.frontends.port import BAD_SIZE, HEADER, TAGS, Port
 HASH_START, HASH_DATA, HASH_END, SEND_COMMAND, HANDSHAKE, ALTERNATIVE, SESSION_END, STOP = (
     5, 6, 7, 8, 15, 16, 20, 21
 )  # fmt: skip
+FRAMES: Final = frozenset((5, 6, 7, 8, 15, 16, 20, 21))
 SERVER_VERSION: Final = 1
 ENDPOINT: Final = 1 | 4 | 8
 """There is a platform port, commands are not filtered, physical presence is supported."""
@@ -71,8 +72,8 @@ class DataChannel:
 
     def receive(self, data: bytes) -> bytes | None:
         if not self._data and len(data) >= HEADER.size:
-            tag, size, _ = HEADER.unpack_from(data)
-            if size == len(data) <= self._port.buffer_size and tag:  # nearly always
+            size = HEADER.unpack_from(data)[1]
+            if size == len(data) <= self._port.buffer_size:  # nearly always
                 return self._done(self._port.execute(data))
         self._data += data
         return self.more()
@@ -100,7 +101,7 @@ class DataChannel:
         return answer
 
     def _framed(self) -> bool:
-        return self._data[0] == 0 and (self._version == "2.0" or self._data[1:2] == b"\0")
+        return int.from_bytes(self._data[:4].ljust(4, b"\xff"), "big") in FRAMES
 
     # Raw
 
@@ -122,8 +123,6 @@ class DataChannel:
     # Framed
 
     def _frame(self) -> bytes | None:
-        if len(self._data) < 4:
-            return None
         kind = _U32.unpack_from(self._data)[0]
         if kind == SEND_COMMAND:
             return self._send()

@@ -116,6 +116,12 @@ def test_tpm_1_2_tags_are_not_taken_for_frames() -> None:
     assert found.receive(data[3:]) == echoed(b"")
 
 
+def test_any_tag_is_the_tpms_to_judge() -> None:
+    for tag in (0, 1, 5, 0x1234, 0x8003, 0xFFFF):
+        data = struct.pack(">HII", tag, 12, 0x999) + b"ab"
+        assert channel().receive(data) == bytes.fromhex("8001 0000000a 00000143")
+
+
 def test_over_sockets() -> None:
     with serving() as found:
         first, second = found.data(), found.data()
@@ -230,7 +236,7 @@ def test_mssim_short_command_and_unknown_frame() -> None:
         client.sendall(frame(b"\x80\1"))
         assert receive(client, 18) == framed(BAD)
         client.sendall(struct.pack(">I", 99))
-        assert client.recv(1) == b""
+        assert receive(client, 10) == BAD
 
 
 def test_the_platform_port() -> None:
