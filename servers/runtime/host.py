@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -51,6 +52,7 @@ _SWITCH_INTERVAL = 0.0005
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 _read, _write = os.read, os.write
 _pack: Final = msgpack.Packer(autoreset=True).pack
@@ -74,7 +76,10 @@ class HostMemory:
         protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
         self._size = size
         self.address = _mmap(None, size, protection, _MAP_SHARED, fd)
-        view = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+        memory = (ctypes.c_char * size).from_address(self.address)
+        # The last view of it keeps the address space, whatever has come to be there.
+        weakref.finalize(memory, _libc.munmap, self.address, size).atexit = False
+        view = memoryview(memory).cast("B")
         self.view = view if writable else view.toreadonly()
 
     def close(self) -> None:
