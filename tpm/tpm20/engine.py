@@ -86,6 +86,8 @@ class Tpm:
         self.objects: dict[int, Slot] = {}
         self.sessions: dict[int, Session] = {}
         self.pcrs: dict[int, list[bytes]] = {}
+        self.pcr_allocation = dict(self.state.pcr_allocation)
+        """What is in force; PCR_Allocate changes what will be in force after a reset."""
         self.exclusive_session = 0
         self.audit_alg_changed = False
         self.pcr_reconfigured = False

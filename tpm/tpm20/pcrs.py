@@ -121,7 +121,7 @@ def initialize(tpm: Tpm, first: dict[int, bytes] | None, kept: dict[int, bytes])
     TPM2_Startup is its last octet.
     """
     tpm.pcrs = {}
-    for bank, select in tpm.state.pcr_allocation.items():
+    for bank, select in tpm.pcr_allocation.items():
         if not any(select):
             continue
         size = DIGEST_SIZE[bank]

@@ -142,7 +142,7 @@ class State:
     pp_commands: list[int] = field(default_factory=lambda: [_CC.PP_Commands])
     algorithm_set: int = 0
     pcr_allocation: dict[int, bytes] = field(default_factory=_all_pcrs)
-    """For each bank the selection of its PCRs (TPMS_PCR_SELECT); takes effect at a TPM Reset."""
+    """For each bank the TPMS_PCR_SELECT of its PCRs; takes effect at the next _TPM_Init."""
     pcr_policy: Policy = NO_POLICY
     """The authPolicy of the group of PCRs 20 to 22."""
     persistent: dict[int, Object] = field(default_factory=dict)

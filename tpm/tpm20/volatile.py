@@ -22,6 +22,7 @@ _PLAIN_FIELDS = (
     "platform_enabled",
     "sessions",
     "pcrs",
+    "pcr_allocation",
     "exclusive_session",
     "pcr_reconfigured",
     "startup_locality",
@@ -47,6 +48,7 @@ class Volatile:
     sequences: dict[int, Sequence]
     sessions: dict[int, Session]
     pcrs: dict[int, list[bytes]]
+    pcr_allocation: dict[int, bytes]
     exclusive_session: int
     pcr_reconfigured: bool
     startup_locality: int

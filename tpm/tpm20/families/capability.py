@@ -112,7 +112,7 @@ _HANDLES: dict[int, Callable[[Tpm, int], list[Any]]] = {
 def _pcr_allocation(tpm: Tpm, first: int) -> list[Any]:
     if first:
         raise TpmError(RC.VALUE + P(2))
-    return [PcrSelection(*one) for one in tpm.state.pcr_allocation.items()]
+    return [PcrSelection(*one) for one in tpm.pcr_allocation.items()]
 
 
 def _tpm_properties(tpm: Tpm, first: int) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tpm.tpm20 import creation, dictionary_attack, templates
+from tpm.tpm20 import creation, dictionary_attack, entities, templates
 from tpm.tpm20.constants import (
     PRIMARY_SEED_SIZE,
     PROOF_SIZE,
@@ -63,12 +63,22 @@ _MAY_CONTROL = {
 """For each hierarchy the authorizations that may switch it off; platform's may switch it on."""
 
 
+def _is_enabled(tpm: Tpm, enable: int) -> bool:
+    if enable == RH.PLATFORM_NV:
+        return tpm.clear.platform_nv_enabled
+    return entities.hierarchy_enabled(tpm, enable)
+
+
 def hierarchy_control(tpm: Tpm, auth: int, enable: int, state: int) -> None:
     """Part 3, 24.2."""
-    if auth not in _MAY_CONTROL[enable] or (state and auth != RH.PLATFORM):
-        raise TpmError(RC.AUTH_TYPE)
-    tpm.void_shutdown()
     on = bool(state)
+    enabled = _is_enabled(tpm, enable)
+    switches_on = on and not enabled
+    if auth not in _MAY_CONTROL[enable] or (switches_on and auth != RH.PLATFORM):
+        raise TpmError(RC.AUTH_TYPE)
+    if on == enabled:
+        return
+    tpm.void_shutdown()
     if enable == RH.PLATFORM:
         tpm.platform_enabled = on
     elif enable == RH.PLATFORM_NV:
