@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from tools.errors import UserError
 from vmm.outcome import End
 
 GUEST = "guest"
+SYSTEM = "boot"
+TPM_NAME = "tpm-{version}-{number}"
+"""The state of a guest's TPM, in this system's state folder."""
+MOST_TPMS = 16
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +50,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F[:ro]",
         help="a raw disk image, read-only with :ro; may be repeated",
     )
+    parser.add_argument("--tpm", choices=("2.0", "1.2"), default="", help="give the guest a TPM")
+    parser.add_argument(
+        "--tpm-interface", choices=("tis", "crb"), default="tis", help="how it is reached"
+    )
+    parser.add_argument(
+        "--tpm-state",
+        metavar="F",
+        help="the file of the TPM's state, with its key in F.key; made if it is not there "
+        "(default: of this user's own, the first that no other guest is using)",
+    )
+    parser.set_defaults(tpm_number=0)
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
     parser.add_argument("--engine", choices=("auto", "soft"), default="auto", help="the CPU engine")
     add_weak(parser)
@@ -94,6 +110,45 @@ def _disks(arguments: list[str]) -> tuple[list[DeviceEntry], list[ProcessEntry],
     return devices, drivers, disks
 
 
+def _tpm_state(args: argparse.Namespace) -> str:
+    """Where the TPM's state is, as a device's file."""
+    if not args.tpm:
+        if args.tpm_state:
+            raise UserError("--tpm-state goes with --tpm", 2)
+        return ""
+    if args.tpm_interface == "crb" and args.tpm == "1.2":
+        raise UserError("a TPM 1.2 has no interface but tis", 2)
+    if args.tpm_state:
+        if not Path(args.tpm_state).absolute().parent.is_dir():
+            raise UserError(f"the folder of --tpm-state {args.tpm_state} does not exist")
+        return str(Path(args.tpm_state).absolute())
+    return f"state:{TPM_NAME.format(version=args.tpm, number=args.tpm_number)}"
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a running system holds a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _boot(args: argparse.Namespace) -> systems.System:
+    """Boot the guest, with a TPM's state that no other guest is using."""
+    for args.tpm_number in range(MOST_TPMS):
+        try:
+            return systems.boot(describe(args), weak=args.allow_weak_isolation)
+        except UserError:
+            name = TPM_NAME.format(version=args.tpm, number=args.tpm_number)
+            if not args.tpm or args.tpm_state or not _in_use(systems.state_folder(SYSTEM) / name):
+                raise
+    raise UserError(f"{MOST_TPMS} guests with a TPM are running already; give this one --tpm-state")
+
+
 def _device(hold: str) -> str:
     """The device that an entry of ``holds`` names, or an empty string."""
     target = hold.rpartition("=")[2]
@@ -112,6 +167,9 @@ def describe(args: argparse.Namespace) -> systems.Source:
         memory=args.memory,
         engine=args.engine,
         disks=disks,
+        tpm=args.tpm,
+        tpm_interface=args.tpm_interface,
+        tpm_state=_tpm_state(args),
         autostart=True,
         on_reboot="stop",
     )
@@ -129,7 +187,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
     wanted = {_device(hold) for process in kept for hold in process.holds}
     description = msgspec.structs.replace(
         base.description,
-        name="boot",
+        name=SYSTEM,
         device=[d for d in base.description.device if d.name in wanted] + devices,
         process=kept + drivers,
         vm=[guest],
@@ -138,9 +196,8 @@ def describe(args: argparse.Namespace) -> systems.Source:
 
 
 def run(args: argparse.Namespace) -> int:
-    source = describe(args)
     timeout = FOREVER if args.timeout is None else int(args.timeout * 1e9)
-    with systems.boot(source, weak=args.allow_weak_isolation) as system:
+    with _boot(args) as system:
         try:
             how = attend(system, GUEST, timeout)
         except TimedOut:

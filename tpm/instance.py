@@ -2,7 +2,7 @@
 
 What a response says is persistent has been written before the response is passed on.  The state is
 kept as one blob for each persistent object and NV index and one for all the rest, so that a command
-writes what it changed.  If writing fails, the TPM answers TPM_RC_FAILURE until its power is
+writes what it changed.  If writing fails, the TPM answers TPM_RCFAILURE["2.0"] until its power is
 switched off and on: then it is what the storage says.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
-from tpm.interface import BUFFER_SIZE, Blob, TpmError
+from tpm.interface import BUFFER_SIZE, FAILURE, Blob, TpmError
 from tpm.store.journal import StoreError
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ INFO: Final[dict[str, object]] = {
     },
     "TPMFeatures": {"RSAKeySizes": [2048, 3072]},
 }
-_FAILURE: Final = bytes.fromhex("8001 0000000a 00000101")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -153,14 +152,14 @@ class Instance:
     def execute(self, command: bytes, locality: int = 0) -> bytes:
         engine = self._engine
         if engine is None or self._failed:
-            return _FAILURE
+            return FAILURE["2.0"]
         response = engine.execute(command, locality)
         if engine.state.changed:
             try:
                 self._save(engine)
             except TpmError as error:
                 self._log(str(error))
-                return _FAILURE
+                return FAILURE["2.0"]
         if engine.fault is not None:
             self._log(f"command {command[:64].hex()} failed:\n{engine.fault}")
             engine.fault = None

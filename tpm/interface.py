@@ -24,6 +24,11 @@ from servers.runtime import Interface
 Version = Literal["1.2", "2.0"]
 BUFFER_SIZE: Final = 4096
 """Bytes of a command and of a response at most."""
+FAILURE: Final[dict[str, bytes]] = {
+    "2.0": bytes.fromhex("8001 0000000a 00000101"),
+    "1.2": bytes.fromhex("00c4 0000000a 00000009"),
+}
+"""What a TPM answers that has no power, or is broken, by version."""
 LOCALITIES: Final = 5
 HARDWARE_LOCALITY: Final = 4
 """Where the hash interface works, which only a machine's hardware reaches."""

@@ -36,6 +36,10 @@ class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tpm_interface: Literal["tis", "crb"] = "tis"
     """The interface to the TPM, if the machine has one."""
 
+    tpm_interrupts: bool = False
+    """Tell the guest of the FIFO interface's interrupt.  Linux before 6.4 finds fault with any TPM
+    that has one, and polls."""
+
     def __post_init__(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY or self.memory % 4096:
             raise ValueError(

@@ -10,6 +10,7 @@ import importlib
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -39,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True):
     read_only: list[bool]
     """For each disk, ``disk0``, ``disk1``, ..."""
     on_reboot: str
+    tpm: Literal["", "2.0", "1.2"] = ""
+    """The version of the guest's TPM, or empty."""
+    tpm_interface: Literal["tis", "crb"] = "tis"
+    tpm_interrupts: bool = False
 
 
 class Control(Vm):
@@ -93,19 +98,46 @@ class Disassembler:
         return str(report(registers, memory))
 
 
+class LateImport:
+    """Loads a module that few guests need, when it is needed.
+
+    The thread that does it begins before the right to open files is given up, and keeps it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._load, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _load(self) -> None:
+        self._wanted.wait()
+        importlib.import_module(self._name)
+
+    def load(self) -> None:
+        """Return once it can be imported by anyone."""
+        self._wanted.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
 disassembler = Disassembler()
+tpm_support = LateImport("vmm.tpm")
 
 
 def prepare() -> None:
     """Load what must be read from files while that is allowed."""
     engine.prepare("soft")
     disassembler.start()
+    tpm_support.start()
 
 
 def main(env: Environment) -> str:
     """Run the guest; the reason of the process's end is how the guest ended."""
     settings = env.config(Settings)
-    services = Services(env, settings.read_only)
+    services = Services(env, settings.read_only, settings.tpm or None)
     try:
         outcome = _run(env, settings, services)
     except (BootError, EngineError, ValueError) as error:
@@ -126,9 +158,13 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
         append=settings.append,
         engine=ENGINES[settings.engine],
         restart_on_reset=settings.on_reboot == "restart",
+        tpm_interface=settings.tpm_interface,
+        tpm_interrupts=settings.tpm_interrupts,
     )
     memory = GuestMemory(Frame.create(env.system, config.memory).map().view)
-    backends = Backends(services.output, tuple(services.disks), services.entropy)
+    if services.tpm is not None:
+        tpm_support.load()
+    backends = Backends(services.output, tuple(services.disks), services.entropy, services.tpm)
     changed = env.event()
 
     def idle(timeout: float | None) -> None:

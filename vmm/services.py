@@ -17,7 +17,9 @@ from drivers.block.interface import FLUSH, READ, WRITE, Status
 from drivers.entropy.interface import MOST, Entropy
 from servers.console.interface import Console
 from servers.runtime import Environment, KernelError, Notification, Right, ServiceError, TimedOut
+from tpm.interface import BUFFER_SIZE, FAILURE, TpmDevice, TpmPlatform, Version
 from vmm.backends import SECTOR, BlockOperation, BlockRequest, BlockStatus
+from vmm.boot import BootError
 
 INPUT = 1
 ENTROPY = 2
@@ -134,16 +136,84 @@ class Randomness:
             deliver(data)
 
 
+class GuestTpm:
+    """The TPM's process, as the board's backend.
+
+    Commands of the guest are handed to a thread that waits for their answers.  What the board asks
+    before the guest runs is asked on the thread that asks.
+    """
+
+    buffer_size = BUFFER_SIZE
+
+    def __init__(self, env: Environment, version: Version) -> None:
+        self.version = version
+        self.established = False
+        self._platform = env.open(TpmPlatform, "tpm-platform")
+        self._resets = env.open(TpmPlatform, "tpm-platform", retries=RETRIES)
+        self._work: deque[Callable[[TpmDevice], None]] = deque()
+        self._more = env.event()
+        env.thread(self._run, "tpm")
+
+    def submit(self, command: bytes, locality: int, complete: Callable[[bytes], None]) -> None:
+        def execute(device: TpmDevice) -> None:
+            try:
+                response = device.execute(command, locality)
+            except (KernelError, ServiceError):  # it died: another one has no power yet
+                response = FAILURE[self.version]
+            complete(response)
+
+        self._hand_over(execute)
+
+    def cancel(self) -> None:
+        """The process is at work on the command until it is done, and hears nothing else."""
+
+    def reset_established(self, locality: int) -> None:
+        def reset(device: TpmDevice) -> None:
+            try:
+                if device.reset_established(locality):
+                    self.established = False
+            except (KernelError, ServiceError):
+                pass
+
+        self._hand_over(reset)
+
+    def reset(self) -> None:
+        try:
+            self._resets.reset()
+            self.established = self._platform.facts().established
+        except (KernelError, ServiceError) as error:
+            raise BootError(f"the guest's TPM does not start: {error}") from None
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        try:
+            return self._platform.execute(command, locality)
+        except (KernelError, ServiceError) as error:
+            raise BootError(f"the guest's TPM failed: {error}") from None
+
+    def _hand_over(self, work: Callable[[TpmDevice], None]) -> None:
+        self._work.append(work)
+        self._more.set()
+
+    def _run(self, env: Environment) -> None:
+        device = env.open(TpmDevice, "tpm")
+        while True:
+            while self._work:
+                self._work.popleft()(device)
+            self._more.wait(None)
+
+
 class Services:
     """All backends of one board, and the thread that serves them."""
 
-    def __init__(self, env: Environment, read_only: list[bool]) -> None:
+    def __init__(self, env: Environment, read_only: list[bool], tpm: Version | None) -> None:
+        """``read_only`` for each disk; ``tpm`` is the version of the guest's TPM."""
         self._word = env.notification()
         self.output = Output(env)
         self.entropy = Randomness(self._word) if env.has("entropy") else None
         self.disks = [
             Disk(env, f"disk{i}", self._word, DISK << i, flag) for i, flag in enumerate(read_only)
         ]
+        self.tpm = GuestTpm(env, tpm) if tpm else None
 
     def serve(self, env: Environment, receive: Callable[[bytes], None]) -> None:
         """Start the service thread; ``receive`` takes the console's input."""

@@ -37,7 +37,7 @@ def attach(
 
 def acpi_tables(backend: Tpm, config: VmConfig) -> list[bytes]:
     """What is added to the board's tables."""
-    irq = IRQ if config.tpm_interface == "tis" else None
+    irq = IRQ if config.tpm_interrupts and config.tpm_interface == "tis" else None
     return tables.tables(backend.version, config.tpm_interface, LOG_AT, LOG_SIZE, irq)
 
 

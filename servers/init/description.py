@@ -36,6 +36,8 @@ LARGEST: Final = 1 << 50
 _BUDGET: Final = re.compile(r"([0-9]{1,9})\s*(us|ms)\s*/\s*([0-9]{1,9})\s*(us|ms)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
+TPM_STATE: Final = "1MiB"
+TPM_KEY: Final = "4KiB"
 INIT: Final = "init"
 INIT_OFFERS: Final = ["operator", "scheduling"]
 """What init itself offers; the first is for the person's tools alone."""
@@ -138,6 +140,14 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     memory: str = "256MiB"
     engine: Literal["auto", "soft"] = "auto"
     disks: list[DiskEntry] = []
+    tpm: Literal["", "2.0", "1.2"] = ""
+    """The version of its TPM, which becomes a process of its own; empty for none."""
+    tpm_interface: Literal["tis", "crb"] = "tis"
+    tpm_interrupts: bool = False
+    """Whether the guest is told of the TPM's interrupt: for Linux from 6.4 on."""
+    tpm_state: str = ""
+    """Where the TPM's state is kept, as of a device; the key is beside it, in ``.key``.  Empty for
+    ``state:`` and the name with ``.tpm``."""
     label: str = "guests"
     weight: int = 256
     """Its share of the CPU time that virtual machines compete for, if there is a scheduler."""
@@ -256,6 +266,11 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 devices.append(DeviceEntry(name=name, file=file, writable=False))
                 holds.append(f"{part}={DEVICE}{name}")
         holds += [f"disk{i}={disk.source}" for i, disk in enumerate(vm.disks)]
+        if vm.tpm:
+            process, of_tpm = _tpm(vm)
+            processes.append(process)
+            devices += of_tpm
+            holds += [f"tpm={process.name}.device", f"tpm-platform={process.name}.platform"]
         memory = parse_size(vm.memory, f'[[vm]] "{vm.name}" memory')
         processes.append(
             ProcessEntry(
@@ -276,10 +291,35 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "engine": vm.engine,
                     "read_only": [not disk.writable for disk in vm.disks],
                     "on_reboot": vm.on_reboot,
+                    "tpm": vm.tpm,
+                    "tpm_interface": vm.tpm_interface,
+                    "tpm_interrupts": vm.tpm_interrupts,
                 },
             )
         )
     return processes, devices
+
+
+def _tpm(vm: VmEntry) -> tuple[ProcessEntry, list[DeviceEntry]]:
+    """The process of a virtual machine's TPM, and where that keeps its state and key."""
+    where = f'[[vm]] "{vm.name}" tpm_interface'
+    if vm.tpm == "1.2" and vm.tpm_interface == "crb":
+        raise DescriptionError(f"{where}: a TPM 1.2 has no interface but tis")
+    file = vm.tpm_state or f"state:{vm.name}.tpm"
+    devices = [
+        DeviceEntry(name=f"{vm.name}.tpm-state", file=file, size=TPM_STATE),
+        DeviceEntry(name=f"{vm.name}.tpm-key", file=f"{file}.key", size=TPM_KEY),
+    ]
+    process = ProcessEntry(
+        name=f"{vm.name}-tpm",
+        program="tpm",
+        holds=[f"state={DEVICE}{devices[0].name}", f"key={DEVICE}{devices[1].name}"],
+        offers=["device", "platform"],
+        label=vm.label,
+        priority=100,
+        config={"version": vm.tpm},
+    )
+    return process, devices
 
 
 def _unique(kind: str, names: list[str]) -> None:

@@ -8,12 +8,10 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from tpm.interface import BUFFER_SIZE, Tpm, TpmError
+from tpm.interface import BUFFER_SIZE, FAILURE, Tpm, TpmError
 
 HEADER: Final = struct.Struct(">HII")
 """Tag, size of the whole, and command or response code."""
-FAILURE: Final = {"2.0": HEADER.pack(0x8001, 10, 0x101), "1.2": HEADER.pack(0x00C4, 10, 0x09)}
-"""What a TPM answers that has no power, or is broken."""
 BAD_SIZE: Final = {"2.0": HEADER.pack(0x8001, 10, 0x142), "1.2": HEADER.pack(0x00C4, 10, 0x19)}
 """TPM_RC_COMMAND_SIZE; TPM_BAD_PARAM_SIZE."""
 TAGS: Final = {"2.0": (0x8001, 0x8002), "1.2": (0x00C1, 0x00C2, 0x00C3)}

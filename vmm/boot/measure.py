@@ -33,6 +33,7 @@ FIRMWARE: Final = "Cloister VMM 1"
 """Changes when what is measured, or how, changes."""
 LOG_AT, LOG_SIZE = 0xF_0000, 0x1_0000
 """The event log's area: in what Linux is told to keep for ACPI tables."""
+_FIRMWARE: Final = f"{FIRMWARE}\0".encode("utf-16-le")
 SEPARATOR: Final = bytes(4)
 CONFIG_PCR, KERNEL_PCR, COMMAND_LINE_PCR, INITRD_PCR = 1, 4, 8, 9
 _HEADER: Final = struct.Struct(">HII")
@@ -55,8 +56,7 @@ class Measured(NamedTuple):
 
 def measured(kernel: bytes, initrd: bytes, command_line: str, config: str) -> Iterator[Measured]:
     """The measurements of one boot, in their order."""
-    name = FIRMWARE.encode("utf-16-le") + b"\0\0"
-    yield Measured(0, EventType.S_CRTM_VERSION, name, name)
+    yield Measured(0, EventType.S_CRTM_VERSION, _FIRMWARE, _FIRMWARE)
     text = config.encode()
     yield Measured(CONFIG_PCR, EventType.PLATFORM_CONFIG_FLAGS, text, text)
     for pcr in range(8):
@@ -106,9 +106,7 @@ class Firmware:
     def extend(self, event: Event) -> None:
         """Extend a PCR in all banks."""
         if self._tpm.version == "1.2":
-            self._call(
-                _TAG_1_2, _EXTEND_1_2, struct.pack(">I", event.pcr) + event.digests[SHA1]
-            )
+            self._call(_TAG_1_2, _EXTEND_1_2, struct.pack(">I", event.pcr) + event.digests[SHA1])
             return
         values = b"".join(struct.pack(">H", one) + value for one, value in event.digests.items())
         body = struct.pack(">I", event.pcr) + _EMPTY_PASSWORD

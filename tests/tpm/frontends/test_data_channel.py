@@ -14,8 +14,9 @@ from tests.tpm.fake import BREAK, SHUTDOWN, FakeTpm, command, echo, echoed
 from tests.tpm.frontends.serving import receive, response, serving, transact
 from tpm.frontends.data import DataChannel
 from tpm.frontends.loop import Hangup
-from tpm.frontends.port import BAD_SIZE, FAILURE, Port
+from tpm.frontends.port import BAD_SIZE, Port
 from tpm.frontends.server import Options
+from tpm.interface import FAILURE
 
 BAD = BAD_SIZE["2.0"]
 
