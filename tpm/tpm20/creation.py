@@ -109,9 +109,11 @@ def given_data(template: Public, sensitive: SensitiveCreate) -> bytes:
     return sensitive.data
 
 
-def loaded(tpm: Tpm, public: Public, sensitive: Sensitive | None, parent: int) -> Object:
-    """An object as it is in a slot, below a parent or a hierarchy."""
-    name = object_name(public)
+def loaded(
+    tpm: Tpm, public: Public, sensitive: Sensitive | None, parent: int, name: bytes = b""
+) -> Object:
+    """An object as it is in a slot, below a parent or a hierarchy; `name` if it is known."""
+    name = name or object_name(public)
     st_clear = bool(public.attributes & TPMA_OBJECT.ST_CLEAR)
     if parent >> 24 == HT.PERMANENT:
         above, hierarchy = parent.to_bytes(4, "big"), parent

@@ -15,6 +15,7 @@ from tpm.tpm20.structures import DIGEST_SIZE, Digest, Iv, Public, Sensitive
 
 _PARENT = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 _SIGN = TPMA_OBJECT.SIGN
+_IV_SIZE = 16
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Object:
     persistent: int = 0
     """Its persistent handle, or 0."""
     _key: Any = field(default=None, repr=False, compare=False)
+    _integrity_key: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def auth(self) -> bytes:
@@ -62,6 +64,13 @@ class Object:
     def has(self, attributes: int) -> bool:
         """All of these TPMA_OBJECT bits are set."""
         return self.public.attributes & attributes == attributes
+
+    def integrity_key(self) -> bytes:
+        """The HMAC key for what the object protects with its own seed, made on first use."""
+        if not self._integrity_key:
+            assert self.sensitive is not None
+            self._integrity_key = _integrity_key(self.public.name_alg, self.sensitive.seed)
+        return self._integrity_key
 
     def private_key(self) -> Any:
         """The private key of `cryptography` for an RSA or ECC object, made on first use."""
@@ -115,26 +124,24 @@ def pad_auth(auth: bytes, name_alg: int) -> bytes | None:
 
 def outer_wrap(parent: Object, name: bytes, seed: bytes, content: bytes) -> bytes:
     """`content` encrypted from `seed` and with an HMAC in front: a duplicate or a credential."""
-    key, hash_alg = _wrap_key(parent, seed, name)
-    body = crypto.cfb_encrypt(key, bytes(16), content)
-    return write_buffer(_integrity(hash_alg, seed, body, name)) + body
+    hash_alg = parent.public.name_alg
+    body = crypto.cfb_encrypt(_wrap_key(parent, seed, name), bytes(_IV_SIZE), content)
+    key = _integrity_key(hash_alg, seed)
+    return write_buffer(crypto.hmac(hash_alg, key, body + name)) + body
 
 
-def outer_unwrap(parent: Object, name: bytes, seed: bytes | None, blob: bytes) -> bytes:
+def outer_unwrap(parent: Object, name: bytes, seed: bytes, blob: bytes) -> bytes:
     """The content of `outer_wrap`; `TPM_RC_INTEGRITY` if it was not made for it."""
-    assert parent.sensitive is not None
-    secret = parent.sensitive.seed if seed is None else seed
-    key, hash_alg = _wrap_key(parent, secret, name)
+    body = _verified(parent, _integrity_key(parent.public.name_alg, seed), name, blob)
+    return crypto.cfb_decrypt(_wrap_key(parent, seed, name), bytes(_IV_SIZE), body)
+
+
+def _verified(parent: Object, key: bytes, name: bytes, blob: bytes) -> bytes:
     integrity, at = _read(Digest, blob, 0)
     body = blob[at:]
-    if not crypto.equal(integrity, _integrity(hash_alg, secret, body, name)):
+    if not crypto.equal(integrity, crypto.hmac(parent.public.name_alg, key, body + name)):
         raise TpmError(RC.INTEGRITY)
-    iv, at = bytes(16), 0
-    if seed is None:
-        iv, at = _read(Iv, body, 0)
-        if len(iv) != 16:
-            raise TpmError(RC.VALUE)
-    return crypto.cfb_decrypt(key, iv, body[at:])
+    return body
 
 
 def _read(declared: Any, octets: bytes, at: int) -> tuple[Any, int]:
@@ -143,31 +150,37 @@ def _read(declared: Any, octets: bytes, at: int) -> tuple[Any, int]:
     return codec(declared).read(octets, at)
 
 
-def _wrap_key(parent: Object, secret: bytes, name: bytes) -> tuple[bytes, int]:
+def _wrap_key(parent: Object, seed: bytes, name: bytes) -> bytes:
     public = parent.public
     symmetric = public.parameters if public.type == ALG.SYMCIPHER else public.parameters.symmetric
-    key = crypto.kdfa(public.name_alg, secret, b"STORAGE", name, b"", symmetric.key_bits)
-    return key, public.name_alg
+    return crypto.kdfa(public.name_alg, seed, b"STORAGE", name, b"", symmetric.key_bits)
 
 
-def _integrity(hash_alg: int, secret: bytes, body: bytes, name: bytes) -> bytes:
-    key = crypto.kdfa(hash_alg, secret, b"INTEGRITY", b"", b"", DIGEST_SIZE[hash_alg] * 8)
-    return crypto.hmac(hash_alg, key, body + name)
+def _integrity_key(hash_alg: int, seed: bytes) -> bytes:
+    return crypto.kdfa(hash_alg, seed, b"INTEGRITY", b"", b"", DIGEST_SIZE[hash_alg] * 8)
 
 
 def sensitive_to_private(sensitive: Sensitive, name: bytes, parent: Object, iv: bytes) -> bytes:
     """A TPM2B_PRIVATE's content for an object below `parent`; `iv` is 16 random octets."""
     assert parent.sensitive is not None
-    seed = parent.sensitive.seed
-    key, hash_alg = _wrap_key(parent, seed, name)
     content = write_buffer(encode(Sensitive, sensitive))
+    key = _wrap_key(parent, parent.sensitive.seed, name)
     body = write_buffer(iv) + crypto.cfb_encrypt(key, iv, content)
-    return write_buffer(_integrity(hash_alg, seed, body, name)) + body
+    return (
+        write_buffer(crypto.hmac(parent.public.name_alg, parent.integrity_key(), body + name))
+        + body
+    )
 
 
 def private_to_sensitive(private: bytes, name: bytes, parent: Object) -> Sensitive:
     """The sensitive area in a TPM2B_PRIVATE; `TPM_RC_INTEGRITY` or `TPM_RC_SENSITIVE`."""
-    content = outer_unwrap(parent, name, None, private)
+    assert parent.sensitive is not None
+    body = _verified(parent, parent.integrity_key(), name, private)
+    iv, at = _read(Iv, body, 0)
+    if len(iv) != _IV_SIZE:
+        raise TpmError(RC.VALUE)
+    key = _wrap_key(parent, parent.sensitive.seed, name)
+    content = crypto.cfb_decrypt(key, iv, body[at:])
     if len(content) < 2 or int.from_bytes(content[:2], "big") != len(content) - 2:
         raise TpmError(RC.SENSITIVE)
     try:

@@ -80,9 +80,8 @@ def load(tpm: Tpm, parent: int, in_private: bytes, in_public: Public) -> tuple[i
     _check_loaded(above, in_public, sensitive, 2, 1)
     if not above.has(TPMA_OBJECT.FIXED_TPM):
         templates.check_key(in_public, sensitive, 2, 1)
-    held = creation.loaded(tpm, in_public, sensitive, parent)
-    tpm.objects[handle] = held
-    return handle, held.name
+    tpm.objects[handle] = creation.loaded(tpm, in_public, sensitive, parent, name)
+    return handle, name
 
 
 def _check_loaded(
