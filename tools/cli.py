@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "swtpm": ("tools.swtpm", "the same with the command line of swtpm"),
     "trace": ("tools.trace.main", "show or export what the kernel did"),
     "tcb": ("tools.tcb.main", "say how much code a process has to trust"),
+    "check": ("tools.check.main", "search the kernel for a law that it breaks"),
     "bench": ("tools.bench.main", "measure Cloister against its peers"),
     "new": ("tools.new", "begin a server of your own"),
     "doctor": ("tools.doctor", "say what this host offers"),

@@ -2,8 +2,8 @@
 
 Each period's CPU time, as much as all virtual machines together have used, is credited to those
 that were active by their weights, and what each has used is debited.  Who has credit left is
-favoured; who has none runs when nobody who has wants to.  So nobody is held back while the processor
-would be idle, and over time everybody who is busy gets the share of its weight.
+favoured; who has none runs when nobody who has wants to.  So nobody is held back while the
+processor would be idle, and over time everybody who is busy gets the share of its weight.
 """
 
 from __future__ import annotations

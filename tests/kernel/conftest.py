@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.harness import World
+from tools.check.harness import World
 
 
 @pytest.fixture

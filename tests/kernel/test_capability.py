@@ -6,8 +6,8 @@ import pytest
 
 from kernel.abi import ALL_RIGHTS, FOREVER, NULL, Error, Right
 from kernel.device import Device
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, Service, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, Service, World, provokes
 
 
 def test_mint_gives_fewer_rights_and_a_badge(world: World) -> None:

@@ -16,7 +16,7 @@ from kernel.abi import (
     ThreadState,
     TraceEvent,
 )
-from tests.kernel.harness import Service, World, provokes
+from tools.check.harness import Service, World, provokes
 
 
 def report(world: World, operation: DebugOp, start: int = 0) -> list[list[Any]]:

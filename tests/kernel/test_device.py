@@ -6,8 +6,8 @@ import pytest
 
 from kernel.abi import ALL_RIGHTS, NULL, Error, Fault, Right
 from kernel.effects import Resume, Unmask
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, World, provokes
 
 BOTH = Right.READ | Right.WRITE
 

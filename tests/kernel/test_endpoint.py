@@ -16,8 +16,8 @@ from kernel.abi import (
     Right,
 )
 from kernel.machine.sim.machine import next_deadline
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, MIB, Actor, Service, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, MIB, Actor, Service, World, provokes
 
 
 def message(data: bytes = b"", caps: list[int] | None = None) -> tuple[int, bytes, list[int]]:

@@ -7,8 +7,8 @@ import pytest
 from kernel.abi import NULL, PAGE_SIZE, Error, Fault, Right, ThreadOp
 from kernel.effects import DropFrame, Resume, Unmap
 from kernel.frame import Mapping
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, Actor, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, Actor, World, provokes
 
 BOTH = Right.READ | Right.WRITE
 

@@ -17,8 +17,8 @@ from kernel.abi import NULL, Right, ThreadOp, ThreadState
 from kernel.endpoint import Reply
 from kernel.frame import Frame
 from kernel.machine.sim.machine import next_deadline
-from tests.kernel.harness import FULL, Actor, World
-from tests.kernel.walk import History
+from tools.check.harness import FULL, Actor, World
+from tools.check.walk import History
 
 Step = Callable[[], object]
 LIMIT = 50

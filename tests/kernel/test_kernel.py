@@ -12,8 +12,8 @@ from kernel.abi import CALLS, KINDS, Error
 from kernel.kernel import HANDLERS, Kernel
 from kernel.machine.config import new_space
 from kernel.machine.sim.machine import next_deadline
-from tests.kernel.harness import PROVOKES, World
-from tests.kernel.walk import Walker
+from tools.check.harness import PROVOKES, World
+from tools.check.walk import Walker
 
 OBJECTS = ("capability", "space", "frame", "thread", "endpoint", "notification", "device", "label")
 OTHERS = ("link", "quota", "trace", "debug", "kernel")

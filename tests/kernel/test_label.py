@@ -6,8 +6,8 @@ import pytest
 
 from kernel.abi import FOREVER, Error, Right
 from kernel.label import CONSUME, PRODUCE, Matrix, flow, meet
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, Service, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, Service, World, provokes
 
 
 def test_equal_labels_always_talk() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kernel.abi import ALL_RIGHTS, LINK_COST, NULL, Error, Right, ThreadOp
 from kernel.link import Link
-from tests.kernel import invariants
-from tests.kernel.harness import Actor, World, provokes
+from tools.check import invariants
+from tools.check.harness import Actor, World, provokes
 
 
 def pair(world: World) -> tuple[Actor, int, Link, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kernel.abi import FOREVER, LABEL_NOTIFICATION, NULL, Error, Fault, Right, ThreadOp
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, World, provokes
 
 
 def test_signals_are_ored_until_somebody_asks(world: World) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from kernel.abi import NULL, Error, Right
 from kernel.quota import Account
-from tests.kernel import invariants
-from tests.kernel.harness import MIB, Actor, World, provokes
+from tools.check import invariants
+from tools.check.harness import MIB, Actor, World, provokes
 
 
 def test_charge_and_refund() -> None:

@@ -22,8 +22,8 @@ from kernel.abi import (
 )
 from kernel.effects import Kill
 from kernel.space import Space
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, MIB, Actor, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, MIB, Actor, World, provokes
 
 
 def supervised(world: World, label: int = 0) -> tuple[Actor, int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kernel.abi import ThreadState
-from tests.kernel.walk import Walker
+from tools.check.walk import Walker
 
 NUMBERS = st.lists(st.integers(0, 999), max_size=12)
 

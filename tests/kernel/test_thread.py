@@ -19,8 +19,8 @@ from kernel.abi import (
     ThreadState,
 )
 from kernel.effects import EndThread, Schedule, Start
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, Service, World, provokes
+from tools.check import invariants
+from tools.check.harness import FULL, Service, World, provokes
 
 
 def test_create_starts_it(world: World) -> None:

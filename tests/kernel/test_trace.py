@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernel.abi import Fault, TraceEvent
 from kernel.trace import RING, SLACK, Ring
-from tests.kernel.harness import SPECS, Service, World
+from tools.check.harness import SPECS, Service, World
 
 
 def events(world: World, kind: TraceEvent) -> list[tuple[int, ...]]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.kernel.walk import Walker
+from tools.check.walk import Walker
 
 STEPS = 400
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernel.abi import CALLS, FOREVER, MAX_CAPS, MAX_FRAME, MAX_PAYLOAD, CallSpec
 from kernel.wire import Malformed, check, decode, pack
-from tests.kernel.harness import SPECS
+from tools.check.harness import SPECS
 
 NUMBERS = st.integers(0, (1 << 64) - 1)
 ARGUMENTS: dict[str, st.SearchStrategy[Any]] = {

@@ -19,7 +19,7 @@ from servers.runtime import Environment, NoDevice, Notification, TimedOut
 from servers.runtime.errors import BadArgument
 from servers.runtime.sim import programs
 from servers.runtime.syscalls import Syscalls
-from tests.kernel.harness import SPECS
+from tools.check.harness import SPECS
 
 Main = Callable[[Environment], object]
 MIB = 1 << 20

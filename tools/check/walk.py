@@ -33,8 +33,8 @@ from kernel.link import Link
 from kernel.notification import Notification
 from kernel.space import Space
 from kernel.thread import Thread
-from tests.kernel import invariants
-from tests.kernel.harness import FULL, MIB, Actor, World
+from tools.check import invariants
+from tools.check.harness import FULL, MIB, Actor, World
 
 LABELS = 3
 """Labels of the walk: all may talk at first, then pairs come and go."""
@@ -59,11 +59,11 @@ class History:
         self.world = world
         self.steps = 0
         self.delivered = 0
-        self._firsts: dict[Capability, tuple[KernelObject, int, int]] = {}
+        self._firsts: dict[Capability[Any], tuple[KernelObject, int, int]] = {}
         self._known: dict[KernelObject, None] = {}
-        self._held: dict[Capability, Capability | None] = {}  # in a table now -> parent
+        self._held: dict[Capability[Any], Capability[Any] | None] = {}  # in a table now -> parent
         self._messages: dict[bytes, Sent] = {}
-        self._revoked: set[Capability] = set()  # must be gone after this step
+        self._revoked: set[Capability[Any]] = set()  # must be gone after this step
         self._revokes: dict[Thread, set[Mapping]] = {}  # must be gone before it returns
         world.kernel.watch = self._answered
         self.remember()
@@ -74,7 +74,7 @@ class History:
         self._messages[data] = Sent(sender)
         return data
 
-    def revoking(self, thread: Thread, cap: Capability) -> None:
+    def revoking(self, thread: Thread, cap: Capability[Any]) -> None:
         """The thread is about to revoke what is derived from a capability."""
         if thread.suspended:
             return  # that is for later

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 from kernel.abi import CAPABILITY_COST, MAPPING_COST, Right, ThreadState
 from kernel.capability import Capability, KernelObject
@@ -22,11 +23,25 @@ from kernel.quota import Account
 from kernel.space import Space
 from kernel.thread import Thread
 
+LAWS = {
+    "derivation": "no capability but by derivation; rights never grow, a badge never changes",
+    "revocation": "after a revoke nothing derived is left, and no mapping through it",
+    "mappings": "a mapping ends with its capability and has no more rights",
+    "delivery": "a message is delivered once",
+    "replies": "a reply is used once; who waits for one can get it",
+    "queues": "a blocked thread is in exactly one queue; who can meet does not wait",
+    "spaces": "the dead own nothing; nobody outlives its creator",
+    "quotas": "what is used is the cost of what exists, and within the limit",
+    "labels": "labels that may not talk share no object and no message",
+    "links": "a link whose end's capability is gone is cut",
+}
+"""The laws, in words; ``check``, ``check_links`` and the memory of ``model.World`` look for
+them."""
 QUEUED = (ThreadState.SENDING, ThreadState.RECEIVING, ThreadState.WAITING)
 CONTROLLED = PRODUCE | CONSUME
 
 
-def capabilities(kernel: Kernel) -> Iterator[Capability]:
+def capabilities(kernel: Kernel) -> Iterator[Capability[Any]]:
     """Every capability in a table."""
     for space in kernel.spaces.values():
         yield from space.caps.values()
@@ -65,7 +80,7 @@ def check(kernel: Kernel) -> None:
 
 def check_derivation(kernel: Kernel, known: list[KernelObject]) -> None:
     """The tree, the tables and the holders agree; rights and badges obey the tree."""
-    held: dict[KernelObject, set[Capability]] = {obj: set() for obj in known}
+    held: dict[KernelObject, set[Capability[Any]]] = {obj: set() for obj in known}
     for space in kernel.spaces.values():
         for slot, cap in space.caps.items():
             assert cap.space is space and cap.slot == slot, "a capability is where it says it is"
