@@ -21,6 +21,9 @@ the numbers of TPM 1.2.  All numbers are big-endian.  Results stand after the ar
     11 SET_BUFFERSIZE u32   -> u32 used, u32 smallest, u32 largest
     12 GET_INFO u64 flags, u32 offset, u32 0 -> u32 total, u32 length, JSON
     13 LOCK_STORAGE u32 retries
+
+A client waits for the answer before it sends the next request.  Some fill short requests up to four
+bytes, so what arrives with a request beyond its length is dropped.
 """
 
 from __future__ import annotations
@@ -164,7 +167,7 @@ class ControlChannel:
             if len(self._data) < size:
                 return None
             fields = (*fields[:-1], self._data[4 + request.layout.size : size])
-        self._data = self._data[size:]
+        self._data = b""
         return self._answer(request, fields)
 
     def _answer(self, request: Request, fields: tuple[object, ...]) -> bytes:
@@ -184,8 +187,9 @@ class ControlChannel:
             self._drop_descriptors()
 
     def expire(self) -> bytes:
+        asked = len(self._data) >= 4 or self._hashing is not None
         self._data, self._hashing = b"", None
-        return _U32.pack(BAD_PARAMETER)
+        return _U32.pack(BAD_PARAMETER) if asked else b""
 
     def take_descriptor(self, fd: int) -> None:
         self._descriptors.append(fd)
@@ -257,7 +261,7 @@ class ControlChannel:
 
     def _hash(self) -> bytes | None:
         """Hash what has arrived, which may be a part: there can be more than fits in memory."""
-        piece, self._data = self._data[: self._left], self._data[self._left :]
+        piece, self._data = self._data[: self._left], b""
         self._left -= len(piece)
         if self._tpm.running and not self._port.guarded(lambda: self._tpm.hash_data(piece)):
             self._hashing = _U32.pack(FAIL)

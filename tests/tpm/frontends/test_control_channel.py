@@ -9,6 +9,8 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -172,10 +174,18 @@ def test_unknown_commands_and_half_ones() -> None:
         assert receive(client, 8) == bytes(8)
 
 
-def test_several_commands_at_once() -> None:
+def test_requests_that_are_filled_up() -> None:
     with serving() as found, found.connect(found.control_port) as client:
-        client.sendall(number(0x0F) * 3 + number(1))
-        assert receive(client, 32) == bytes(24) + bytes.fromhex("000000000001ffff")
+        for _ in range(3):
+            client.sendall(number(5) + b"\1\xaa\xbb\xcc")
+            assert receive(client, 4) == OK
+        client.sendall(number(0x0B) + b"\3\0\0\0")
+        assert receive(client, 4) == OK
+        client.sendall(b"\xaa\xbb\xcc")  # arrives by itself: nothing was asked
+        time.sleep(0.7)
+        client.sendall(number(0x0F))
+        assert receive(client, 8) == bytes(8)
+        assert transact(found.data(), echo(b"x")) == echoed(b"x", 1)
 
 
 def hand_over(client: socket.socket, fds: list[int]) -> bytes:
@@ -189,8 +199,6 @@ def test_the_data_channel_as_a_descriptor(tmp_path: Path) -> None:
     server = Server(Port(fake, log=lambda _text: None))
     path = str(tmp_path / "control")
     server.listen_control(sockets.listen(sockets.Address(path=path)))
-    import threading
-
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     client = socket.socket(socket.AF_UNIX)
