@@ -251,4 +251,5 @@ class Environment:
             function(Environment(channel, self._birth, self._threads))
 
         self.system.channel.register(entry, run)
-        self.system.thread_create(NULL, entry, b"", priority)
+        # Nobody controls it, and what is left of it when it ends must not be kept.
+        self.system.cap_drop(self.system.thread_create(NULL, entry, b"", priority))
