@@ -14,5 +14,8 @@ STEPS = 400
 @pytest.mark.parametrize("seed", range(40))
 def test_walk(seed: int) -> None:
     walker = Walker(random.Random(seed).randrange)
-    for _ in range(STEPS):
-        walker.step()
+    try:
+        for _ in range(STEPS):
+            walker.step()
+    except AssertionError as error:
+        pytest.fail(f"{error}; ./cloister check --seed {seed} repeats it")

@@ -28,15 +28,19 @@ _KNOWN: Final = (13, 14, 15, 15, 16)  # rights to files that each version of Lan
 _NET, _SCOPED = 0b11, 0b11  # bind and connect TCP; abstract sockets and signals
 
 
-def ruleset(readable: Iterable[str]) -> int:
-    """A Landlock ruleset: to read and execute what is beneath ``readable``, and nothing else."""
+def ruleset(readable: Iterable[str], listed: Iterable[str] = ()) -> int:
+    """A Landlock ruleset: to read and execute what is beneath ``readable``, to list the folders
+    beneath ``listed``, and nothing else."""
     version = call(libc.syscall, _CREATE, None, 0, 1)
     files = (1 << _KNOWN[min(version, len(_KNOWN)) - 1]) - 1
     rules = struct.pack("3Q", files, _NET if version >= 4 else 0, _SCOPED if version >= 6 else 0)
     fd = call(libc.syscall, _CREATE, rules, len(rules), 0)
-    for path in filter(os.path.exists, readable):
+    rights = [(path, _EXECUTE | _READ_FILE | _READ_DIR) for path in readable]
+    for path, access in [*rights, *((path, _READ_DIR) for path in listed)]:
+        if not os.path.exists(path):
+            continue
         parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        access = _EXECUTE | _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
+        access &= ~0 if os.path.isdir(path) else ~_READ_DIR
         call(libc.syscall, _ADD, fd, 1, struct.pack("=Qi", access, parent), 0)
         os.close(parent)
     return fd

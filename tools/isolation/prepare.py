@@ -71,7 +71,7 @@ def _complete(
             raise LackingLayers(f"seccomp ({error})") from None
     if "Landlock" not in without:
         try:
-            descriptors.append(linux.ruleset(readable(paths)))
+            descriptors.append(linux.ruleset(readable(paths), paths))
         except OSError as error:
             raise LackingLayers(f"Landlock ({error.strerror})") from None
         config = config._replace(ruleset=len(descriptors) - 1)
@@ -100,9 +100,34 @@ def _command(paths: Sequence[str]) -> list[str]:
 
 
 def readable(paths: Sequence[str]) -> list[str]:
-    """The files and folders that a process may read: the installation and the code."""
+    """What a process may read: the installation, and the code in the import path.
+
+    Of a checkout only the packages: there may be disks and secrets beside them.
+    """
     library = os.path.dirname(os.__file__)
-    return [_interpreter(), library, os.path.dirname(library), *_LIBRARIES, *_FILES, *paths]
+    found = [_interpreter(), library, os.path.dirname(library), *_LIBRARIES, *_FILES]
+    for path in paths:
+        installed = os.path.basename(path).endswith("-packages")
+        found += [path] if installed else _packages(path)
+    return found
+
+
+def _packages(folder: str) -> list[str]:
+    """The packages and modules in a folder of code."""
+    with os.scandir(folder) as entries:
+        return [
+            entry.path
+            for entry in entries
+            if entry.name.endswith((".py", ".so"))
+            or (entry.is_dir() and any(name.endswith(".py") for name in _names(entry.path)))
+        ]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def threads_are_counted() -> bool:

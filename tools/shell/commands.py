@@ -82,6 +82,9 @@ COMMANDS: dict[str, Command] = {
         "[[THREAD] CALL|off]", "stop at a system call", simulation.break_on, simulator=True
     ),
     "back": Command("[N]", "go N steps back", simulation.back, _BACK, simulator=True),
+    "save": Command(
+        "FILE", "write down the run so far, to repeat it", simulation.save, simulator=True
+    ),
     "seed": Command(
         "[N]", "show the seed, or begin again with another", simulation.seed, simulator=True
     ),

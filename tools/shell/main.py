@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tools import system as systems
 from tools.arguments import add_system, add_weak
@@ -23,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="real processes, or the deterministic simulator (default: host)",
     )
     parser.add_argument("--seed", type=int, default=0, help="the simulator's seed (default: 0)")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="repeat a simulated run that `save` wrote"
+    )
     given = parser.add_mutually_exclusive_group()
     given.add_argument("-c", dest="commands", metavar="COMMANDS", help="run these, divided by ;")
     given.add_argument("--script", type=Path, metavar="FILE", help="run the commands in a file")
@@ -42,6 +47,24 @@ def _given(args: argparse.Namespace) -> Iterable[tuple[str, str]] | None:
     return None if sys.stdin.isatty() else _placed("standard input", sys.stdin)
 
 
+def _saved(args: argparse.Namespace, source: systems.Source) -> dict[str, Any] | None:
+    """The run to repeat, if there is one."""
+    if args.replay is None:
+        return None
+    if args.machine != "sim":
+        raise UserError("runs are repeated on the simulator alone: add --machine sim")
+    try:
+        found = json.loads(args.replay.read_text(encoding="utf-8"))
+        name, args.seed = found["system"], int(found["seed"])
+    except OSError as error:
+        raise UserError(f"cannot read {args.replay}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{args.replay} is no run that `save` wrote") from None
+    if name != source.description.name:
+        raise UserError(f"{args.replay} is a run of the system {name!r}: name that one")
+    return dict(found)
+
+
 def _placed(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         yield f"{name}, line {number}: ", line.rstrip("\n")
@@ -49,10 +72,13 @@ def _placed(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def run(args: argparse.Namespace) -> int:
     source = systems.load(args.system)
+    saved = _saved(args, source)
     given = _given(args)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     session = Session(source, args.machine, args.seed, args.allow_weak_isolation, terminal)
     try:
+        if saved is not None:
+            session.repeat(saved)
         if given is None:
             _talk(session)
         else:

@@ -111,11 +111,15 @@ class Run:
             self._mark()
         return True
 
+    def digest(self) -> bytes:
+        """What stands for all that has happened: every event of the kernel, bit for bit."""
+        events = self.machine.kernel.trace.since(self._seen + 1, RING)
+        return blake2b(self._digest + msgpack.packb(events)).digest()
+
     def _mark(self) -> None:
         """Add to the digest what happened, and compare it with what happened before."""
-        events = self.machine.kernel.trace.since(self._seen + 1, RING)
+        self._digest = self.digest()
         self._seen = self.machine.kernel.trace.sequence
-        self._digest = blake2b(self._digest + msgpack.packb(events)).digest()
         marks, index = self._history.marks, self.moves // MARK - 1
         if index < len(marks) and marks[index] != self._digest:
             raise UserError(_DIFFERS)
@@ -194,6 +198,39 @@ class Timeline:
         self.run = now
         before.machine.close()
         return len(events)
+
+    # Saved runs
+
+    def saved(self) -> dict[str, Any]:
+        """The run up to now: its seed, its input, and digests of what it did."""
+        run = self.run
+        return {
+            "seed": run.machine.seed,
+            "moves": run.moves,
+            "calls": [[at, frame.hex()] for at, frame in self.history.calls[: run.given]],
+            "marks": [mark.hex() for mark in self.history.marks[: run.moves // MARK]],
+            "digest": run.digest().hex(),
+        }
+
+    def repeat(self, saved: dict[str, Any]) -> None:
+        """Make a fresh machine do what was saved.
+
+        Raises ``UserError`` if that is no run, or not the same one again.
+        """
+        try:
+            calls = [(int(at), bytes.fromhex(frame)) for at, frame in saved["calls"]]
+            marks = [bytes.fromhex(mark) for mark in saved["marks"]]
+            moves, digest = int(saved["moves"]), bytes.fromhex(saved["digest"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError("this is no run that `save` wrote") from None
+        self.machine.close()
+        self.history = History(calls, marks)
+        self.run = Run(self._make(), self.history)
+        while self.run.moves < moves:
+            if not self.move():
+                raise UserError(_DIFFERS)
+        if self.run.digest() != digest:
+            raise UserError(_DIFFERS)
 
     # Looking
 

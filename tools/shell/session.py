@@ -73,6 +73,13 @@ class Session:
         self.system = self._boot(seed)
         self.forget()
 
+    def repeat(self, saved: dict[str, Any]) -> None:
+        """Do again what a simulated run did; its seed is this session's."""
+        self.timeline.repeat(saved)
+        self.forget()
+        machine = self.timeline.machine
+        print(f"step {machine.steps}: the same run, bit for bit")
+
     def forget(self) -> None:
         """The system is not the one that it was."""
         self._clients.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernel.abi import CALLS
@@ -90,6 +92,18 @@ def seed(session: Session, words: list[str]) -> None:
         session.reboot(number(words, 0, "seed"))
         time = session.timeline
     print(f"seed {time.machine.seed}, step {time.machine.steps}")
+
+
+def save(session: Session, words: list[str]) -> None:
+    if len(words) != 1:
+        raise UserError("name a file, such as: save run.json")
+    time = session.timeline
+    kept = {"system": session.source.description.name, **time.saved()}
+    try:
+        Path(words[0]).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {words[0]}: {error.strerror}") from None
+    print(f"saved; cloister shell --machine sim --replay {words[0]} repeats it")
 
 
 def back(session: Session, words: list[str]) -> None:

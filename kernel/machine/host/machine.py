@@ -339,13 +339,12 @@ class Machine:
                 socket.send_fds(process.notices, [notice], channel.theirs)
             finally:
                 linux.close(*channel.theirs)
-        except BlockingIOError:
-            space.machine.kill("does not read its notices")
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # its end will tell
         except OSError as error:
-            why = f"the host refused: {error.strerror}"
-            self.post(self.kernel.died, space, Fault.NOT_STARTED, why)
+            if process is not None and isinstance(error, BlockingIOError):
+                process.kill("does not read its notices")
+            elif process is None or not isinstance(error, ConnectionError):  # else its end will tell
+                why = f"the host refused: {error.strerror}"
+                self.post(self.kernel.died, space, Fault.NOT_STARTED, why)
 
     def _start_process(self, space: Space, thread: Thread) -> Process:
         space.machine = process = Process(space, self._sandbox)

@@ -44,7 +44,7 @@ def hand_over(frame: Frame, writable: bool) -> int:
         frame.machine = fd
     if writable:
         return os.dup(frame.machine)
-    return os.open(f"/proc/self/fd/{frame.machine}", os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(f"/proc/self/fd/{frame.machine}", os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def drop(frame: Frame) -> None:

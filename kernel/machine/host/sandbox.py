@@ -109,8 +109,11 @@ class Sandbox:
             os.dup2(self._null, target)
 
     def _limit_threads(self) -> None:
-        """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead."""
-        if self._ids[0] == 0:
+        """The host does not apply ``RLIMIT_NPROC`` to its root; count by pid namespace instead.
+
+        The number is of the whole host where the process is not the first of its own namespace.
+        """
+        if self._ids[0] == 0 and os.getpid() == 1:
             _write("/proc/sys/kernel/pid_max", str(PID_MAX))
 
     def _limit(self, executable: bool, quota: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 from kernel.abi import DebugOp
 from tests.support.programs.counter import Counter
 from tests.support.programs.worker import Worker
+from tools import cli
 from tools.errors import UserError
+from tools.shell.commands import execute
 from tools.shell.replay import MARK, Timeline
 from tools.shell.session import Session
 from tools.system import load
@@ -139,3 +142,61 @@ def test_control_c_comes_between_two_moves(session: Session) -> None:
         time.forward(None)
     time.forward(None)
     assert trace(time) == whole
+
+
+def test_a_saved_run_is_repeated_bit_for_bit(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.open(Worker, "worker").work()
+    execute(session, "kill counter; step 30; break worker call; run")
+    file = tmp_path / "run.json"
+    execute(session, f"save {file}")
+    whole, now = trace(session.timeline), session.timeline.machine.now
+    again = Session(load(str(BOTH)), "sim", 7, False, False)
+    try:
+        again.repeat(json.loads(file.read_text()))
+        assert trace(again.timeline) == whole and again.timeline.machine.now == now
+        again.timeline.back(10)
+        again.timeline.forward(10)
+        assert trace(again.timeline) == whole
+    finally:
+        again.close()
+    capsys.readouterr()
+    options = ["shell", str(BOTH), "--machine", "sim", "--replay", str(file)]
+    assert cli.main([*options, "-c", "where; trace 3"]) == 0
+    shown = capsys.readouterr().out
+    assert "the same run, bit for bit" in shown and "seed 7" in shown
+
+
+def test_a_run_that_differs_is_told(session: Session, tmp_path: Path) -> None:
+    session.open(Counter, "counter").add(1)
+    saved = session.timeline.saved()
+    other = Session(load(str(BOTH)), "sim", 8, False, False)
+    try:
+        with pytest.raises(UserError, match="did not repeat itself"):
+            other.repeat(saved)
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("{", ["--machine", "sim"], "is no run that `save` wrote"),
+        ('{"system": "both", "seed": 7}', ["--machine", "sim"], "is no run that `save` wrote"),
+        ('{"system": "other", "seed": 7}', ["--machine", "sim"], "of the system 'other'"),
+        ('{"system": "both", "seed": 7}', [], "add --machine sim"),
+    ],
+)
+def test_what_is_no_run_is_one_sentence(
+    text: str,
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(text)
+    assert cli.main(["shell", str(BOTH), *options, "--replay", str(file), "-c", "ps"]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1

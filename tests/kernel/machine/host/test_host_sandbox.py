@@ -166,3 +166,10 @@ def test_lacking_layers_are_found_out():
         [*command, layers.__name__], capture_output=True, text=True, check=True, cwd=root
     )
     assert "network namespace" in json.loads(done.stdout)
+
+
+def test_the_host_s_own_limit_is_left_alone(boot):
+    limit = Path("/proc/sys/kernel/pid_max").read_text()
+    rig = boot({"without": ["pid namespace"], "namespaces": 0})
+    assert rig.tell("result = os.getuid()") >= 0
+    assert Path("/proc/sys/kernel/pid_max").read_text() == limit
