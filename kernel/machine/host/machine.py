@@ -342,7 +342,7 @@ class Machine:
         except OSError as error:
             if process is not None and isinstance(error, BlockingIOError):
                 process.kill("does not read its notices")
-            elif process is None or not isinstance(error, ConnectionError):  # else its end will tell
+            elif process is None or not isinstance(error, ConnectionError):  # or it is ending
                 why = f"the host refused: {error.strerror}"
                 self.post(self.kernel.died, space, Fault.NOT_STARTED, why)
 
