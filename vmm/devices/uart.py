@@ -63,6 +63,7 @@ class Uart:
         self._overrun = False
         self._empty_pending = False
         self._polls = 0  # reads of LSR since the guest last sent
+        self._has_read = False  # whether the guest ever had a byte of input
         self._modem_delta = 0
 
     def attach(self, ports: PortBus, base: int) -> None:
@@ -157,6 +158,7 @@ class Uart:
         if not self._fifo:
             return 0
         value = self._fifo.popleft()
+        self._has_read = True
         if not self._fifo and not self._backlog:
             self.drained()
         self._fill()
@@ -165,10 +167,11 @@ class Uart:
     def _fill(self) -> None:
         """Let input in, once the guest listens: a driver that starts throws away what came before.
 
-        It says so by RTS, as to a modem, by asking for the interrupt, or by polling for it.
+        It says so by asking for the interrupt and letting it out, or by polling for it.  Each alone
+        comes too early: a driver that probes sets all of IER, and RTS before it clears the FIFO.
         """
         room = (FIFO if self._fifo_enabled else 1) - len(self._fifo)
-        asked = self._mcr & MCR_RTS or self._ier & IER_DATA
+        asked = self._ier & IER_DATA and self._mcr & MCR_OUT2
         listens = asked or self._polls >= POLLS
         if listens and not self._mcr & MCR_LOOP:
             while room > 0 and self._backlog:
@@ -186,6 +189,8 @@ class Uart:
     def _write_fcr(self, value: int) -> None:
         enabled = bool(value & 1)
         if value & 2 or enabled != self._fifo_enabled:
+            if not self._has_read and not self._mcr & MCR_LOOP:
+                self._backlog.extendleft(reversed(self._fifo))  # it could not know of any yet
             self._fifo.clear()
         self._fifo_enabled = enabled
         self._trigger = TRIGGERS[value >> 6] if enabled else 1

@@ -79,7 +79,7 @@ def test_input_waits_and_none_is_lost() -> None:
 
 
 def test_drained_is_said_once_the_guest_has_all() -> None:
-    port = Port()
+    port = Port(ier=1)
     said: list[int] = []
     port.uart.drained = lambda: said.append(1)
     port.uart.receive(b"ab")
@@ -160,3 +160,24 @@ def test_no_sequence_breaks_it(steps: list[tuple[int, int]]) -> None:
             port.out(register, value)
         for other in range(8):
             assert 0 <= port.read(other) <= 0xFF
+
+
+def test_a_driver_that_probes_and_starts_loses_no_input() -> None:
+    """As Linux does it: all of IER, RTS, both ways of clearing the FIFO, and then the interrupt."""
+    port = Port()
+    port.out(MCR, 0)
+    port.uart.receive(b"typed")
+    for _ in range(2):
+        for value in (0x00, 0x0F, 0x00):
+            port.out(IER, value)
+        for value in (1, 7, 0):
+            port.out(IIR, value)
+        port.read(DATA)
+    port.out(MCR, 0x0B)
+    port.out(IER, 5)
+    for value in (1, 0x81):
+        port.out(IIR, value)
+    got = bytearray()
+    while port.read(LSR) & 1:
+        got.append(port.read(DATA))
+    assert got == b"typed"
