@@ -28,6 +28,7 @@ import msgpack
 
 from kernel.abi import MAX_FRAME
 from servers.runtime.channel import Channel, DeviceAccess, Event, LinkEnd, Memory, Resource
+from servers.runtime.errors import ProcessFailed
 from servers.runtime.start import environment, exit_thread
 
 REQUESTS: Final = 3
@@ -216,9 +217,17 @@ class HostProcess:
                 entry, argument = rest
                 channel = HostChannel(fds[0], fds[1], self)
                 body = self._entries.pop(entry, None)
-                threading.Thread(
+                thread = threading.Thread(
                     target=_run_thread, args=(channel, body, argument), name=entry, daemon=True
-                ).start()
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # the host has none left for us
+                    exit_thread(channel, _no_thread)
+
+
+def _no_thread() -> NoReturn:
+    raise ProcessFailed("the host lets this process have no other thread")
 
 
 def _run_thread(channel: HostChannel, body: Entry | None, argument: bytes) -> None:

@@ -7,6 +7,7 @@ and to nothing else; and that the kernel carries every such request out, and kee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgpack
@@ -42,7 +43,7 @@ def check(frame: bytes) -> list[Any] | None:
 def request(source: Source) -> Any:
     """A request that is nearly right."""
     spec = CALLS[source.number() % len(CALLS)]
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "bytes": source.blob,
         "text": source.text,
         "caps": lambda: [source.number() % 12 for _ in range(source.count(9))],

@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import pytest
 
+from kernel.abi import Right
+from servers.runtime.direct import CONNECT
 from servers.runtime.errors import TimedOut
 from tests.fuzz.calls import OFFERS, TIMEOUT, Message, Rig, interface, known, table
 from tests.fuzz.source import Source
@@ -21,6 +23,17 @@ MAY_GROW = {
 
 def test_every_interface_is_called() -> None:
     assert known() <= {offer.interface for offer in OFFERS.values()}
+
+
+def test_a_server_does_not_grow_by_making_links_and_threads() -> None:
+    rig, sizes = Rig(), []
+    for _ in range(6):
+        _, _, (link,) = rig.calls.call(rig.slots["echo.echo"], CONNECT, b"\x90", [], TIMEOUT)
+        rig.calls.link_open(link, Right.SEND)
+        rig.calls.cap_drop(link)
+        rig.settle()
+        sizes.append(table(rig, "echo"))
+    assert sizes[0] == sizes[5]
 
 
 def _grown(offer: str, name: str, answered: bool) -> tuple[tuple[int, ...], ...]:

@@ -45,6 +45,10 @@ STALLED: Final = 30.0
 """Seconds without a call after which the run is given up."""
 QUIET: Final = 20.0
 """Seconds in which everything has to be given back at the end."""
+THREADS: Final = 4
+"""Threads of a process at most, but for those of links."""
+RESERVED_IDS: Final = 300
+"""Process ids that Linux does not use again, once it has come round."""
 _POLL: Final = 50_000_000
 _PACKAGE: Final = "tools.bench.programs.load"
 _ORDERED: Final = ("killed: destroyed by init", "crashed: killed by signal 9 (SIGKILL)")
@@ -149,7 +153,7 @@ class Run:
 
     def look(self) -> Held:
         """What there is now; not at one moment, unless all is quiet."""
-        spaces = {
+        spaces: dict[str, tuple[int, ...]] = {
             row[1]: (row[4], row[6], row[7], row[8]) for row in self._system.debug(DebugOp.SPACES)
         }
         kinds = Counter(row[2] for row in self._system.debug(DebugOp.CAPABILITIES))
@@ -282,17 +286,33 @@ def leaks(before: Held, after: Held) -> list[str]:
     return found
 
 
-@contextmanager
-def _booted(load: Load, weak: bool, machine: str) -> Iterator[systems.System]:
+def _check(load: Load, machine: str) -> None:
+    """Raise ``UserError`` for what cannot be run, or not here."""
     if not LEAST <= load.processes <= MAX_PROCESSES:
         raise UserError(f"{LEAST} to {MAX_PROCESSES} processes, not {load.processes}")
+    most = Path("/proc/sys/kernel/pid_max")
+    if machine == "host" and most.exists():
+        room, needed = int(most.read_text()) - RESERVED_IDS, THREADS * load.processes
+        if room < needed:
+            raise UserError(
+                f"{load.processes} processes have up to {needed} threads and this host allows "
+                f"{room} (kernel.pid_max); use fewer, or have the limit raised"
+            )
+
+
+@contextmanager
+def _booted(load: Load, weak: bool, machine: str) -> Iterator[systems.System]:
+    _check(load, machine)
     source = systems.Source(description(load), Path())
     with systems.boot(source, machine, load.seed, weak) as system:
         yield system
 
 
-def measure(load: Load = Load(), weak: bool = False, machine: str = "host") -> dict[str, Any]:  # noqa: B008
-    """Run the load; what was done, and what is wrong."""
+def measure(load: Load, weak: bool = False, machine: str = "host") -> dict[str, Any]:
+    """Run the load; what was done, and what is wrong.  On ``sim`` nothing is killed by the host.
+
+    Raises ``UserError`` if it cannot be run, or ``ConnectionError`` if the kernel ends by it.
+    """
     with _booted(load, weak, machine) as system:
         run = Run(system, load)
         run.ready()
@@ -334,5 +354,3 @@ def _sums(held: Held, memory: int) -> dict[str, int]:
         "descriptors": held.descriptors,
         "memory": memory,
     }
-
-

@@ -1,4 +1,7 @@
-"""``cloister bench``: measure Cloister against its peers, in the same run on the same machine."""
+"""``cloister bench``: measure Cloister against its peers, in the same run on the same machine.
+
+``load`` measures nothing but whether anything is lost, or left over.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ class Benchmark(NamedTuple):
     text: str
     measure: Callable[[argparse.Namespace], Numbers]
     show: Callable[[Numbers], None]
+    failed: Callable[[Numbers], bool] = lambda _numbers: False
 
 
 def _ipc(args: argparse.Namespace) -> Numbers:
@@ -40,6 +44,14 @@ def _cpu(args: argparse.Namespace) -> Numbers:
     from tools.bench import cpu
 
     return cpu.measure(args.iterations or cpu.ITERATIONS, args.runs or cpu.RUNS)
+
+
+def _load(args: argparse.Namespace) -> Numbers:
+    from tools.bench import load
+
+    given = {name: getattr(args, name) for name in load.Load._fields}
+    chosen = load.Load(**{name: value for name, value in given.items() if value is not None})
+    return load.measure(chosen, args.allow_weak_isolation)
 
 
 def _show_ipc(numbers: Numbers) -> None:
@@ -79,18 +91,53 @@ def _show_cpu(numbers: Numbers) -> None:
     render.table(("guest loop", "MIPS"), [(name, f"{mips:.0f}") for name, mips in numbers.items()])
 
 
+def _show_load(numbers: Numbers) -> None:
+    held = numbers["held"]
+    counts = {"calls": 0, **numbers["counts"], **numbers["kills"]}
+    render.table(("in the run", "times"), [(what, str(count)) for what, count in counts.items()])
+    print()
+    rows = []
+    for what in held["before"]:
+        in_bytes = what in ("bytes", "memory")
+        cells = [held[when].get(what) for when in ("before", "half way", "after")]
+        shown = ["-" if n is None else render.size(n) if in_bytes else str(n) for n in cells]
+        rows.append((_HELD.get(what, what), *shown))
+    render.table(("held when all is quiet", "before", "half way", "after"), rows)
+    print(f"\n{numbers['processes']} processes, {numbers['seconds']:.0f} s")
+    for problem in numbers["problems"]:
+        print(f"wrong: {problem}")
+    if not numbers["problems"]:
+        print("nothing was lost, nothing is left over")
+
+
+_HELD = {
+    "bytes": "bytes of quota",
+    "processes": "processes of the host",
+    "descriptors": "descriptors of the kernel",
+    "memory": "memory of the kernel",
+}
+
 BENCHMARKS = {
     "ipc": Benchmark("a call and its reply, beside a raw socketpair", _ipc, _show_ipc),
     "boot": Benchmark("Linux from the command to its init, beside QEMU's TCG", _boot, _show_boot),
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
+    "load": Benchmark(
+        "many processes that call, share, stream and are killed: what is lost, what is left over",
+        _load,
+        _show_load,
+        lambda numbers: bool(numbers["problems"]),
+    ),
 }
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="benchmark", metavar="ipc|boot|cpu", required=True)
+    commands = parser.add_subparsers(dest="benchmark", metavar="|".join(BENCHMARKS), required=True)
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.text, description=benchmark.text)
         command.add_argument("--json", action="store_true", help="print a JSON object")
+        if name == "load":
+            _configure_load(command)
+            continue
         command.add_argument(
             *(("--rounds", "--runs") if name == "ipc" else ("--runs",)),
             dest="runs",
@@ -114,6 +161,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
             )
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate <= 1000:
+        raise argparse.ArgumentTypeError("0 to 1000")
+    return rate
+
+
+def _configure_load(command: argparse.ArgumentParser) -> None:
+    for name, kind, text in (
+        ("processes", positive, "processes at once (default: 200)"),
+        ("calls", positive, "calls until the end (default: a million)"),
+        ("seconds", positive, "end then, however many calls were made (default: 600)"),
+        ("kills", _rate, "processes to kill in a second (default: 4)"),
+        ("seed", int, "another one has others killed, and other calls made (default: 1)"),
+    ):
+        command.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    add_weak(command)
+
+
 def run(args: argparse.Namespace) -> int:
     benchmark = BENCHMARKS[args.benchmark]
     numbers = benchmark.measure(args)
@@ -121,4 +187,4 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(numbers))
     else:
         benchmark.show(numbers)
-    return 0
+    return int(benchmark.failed(numbers))
