@@ -493,7 +493,7 @@ def _crypt(
         return octets
     symmetric = session.symmetric
     if symmetric.algorithm == ALG.XOR:
-        return crypto.xor_obfuscate(symmetric.key_bits, key, nonce_newer, nonce_older, octets)
+        return crypto.xor_obfuscate(session.hash_alg, key, nonce_newer, nonce_older, octets)
     bits = symmetric.key_bits
     material = crypto.kdfa(session.hash_alg, key, b"CFB", nonce_newer, nonce_older, bits + 128)
     crypt = crypto.cfb_encrypt if out else crypto.cfb_decrypt

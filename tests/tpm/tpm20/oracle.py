@@ -1,0 +1,86 @@
+"""swtpm, where it is installed, to compare response codes with."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from types import TracebackType
+
+AVAILABLE = shutil.which("swtpm") is not None
+
+
+def _free_port() -> int:
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+class Oracle:
+    """A running swtpm of its own, not started up."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="oracle-")
+        self._port = _free_port()
+        self._process = subprocess.Popen(
+            [
+                *("swtpm", "socket", "--tpm2", "--flags", "not-need-init"),
+                *("--server", f"type=tcp,port={self._port}"),
+                *("--ctrl", f"type=tcp,port={self._port + 1}"),
+                *("--tpmstate", f"dir={self._folder.name}"),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        self._data = self._connect()
+
+    def _connect(self) -> socket.socket:
+        for _ in range(200):
+            try:
+                return socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError("swtpm does not listen")
+
+    def execute(self, command: bytes) -> bytes:
+        self._data.sendall(command)
+        header = self._receive(10)
+        size = struct.unpack(">I", header[2:6])[0]
+        return header + self._receive(size - 10)
+
+    def _receive(self, size: int) -> bytes:
+        out = b""
+        while len(out) < size:
+            part = self._data.recv(size - len(out))
+            if not part:
+                raise EOFError("swtpm has closed the connection")
+            out += part
+        return out
+
+    def power_on(self) -> None:
+        """_TPM_Init."""
+        with socket.create_connection(("127.0.0.1", self._port + 1)) as control:
+            control.sendall(struct.pack(">II", 2, 0))
+            assert control.recv(4) == bytes(4)
+
+    def __enter__(self) -> Oracle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._data.close()
+        self._process.terminate()
+        self._process.wait(10)
+        self._folder.cleanup()
