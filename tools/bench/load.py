@@ -321,13 +321,11 @@ def measure(load: Load, weak: bool = False, machine: str = "host") -> dict[str, 
         took = time.monotonic() - begin
         after = run.settle(before)
         status = system.open(Tally, "tally").status()
-        problems = [*run.problems, *status.faults, *run.deaths(), *leaks(before, after)]
-        if after.memory - middle > GROWTH:
-            problems.append(
-                f"the kernel's process has {after.memory - middle} bytes more than half way"
-            )
+        problems = [*run.problems, *status.faults, *run.deaths()]
+        if not problems:  # else what is left is what was broken off
+            problems = [*leaks(before, after), *_growth(middle, after.memory)]
         counts = status.counts
-        problems += [f"{counts[k]} {k}" for k in counts if k.startswith("lost")]
+        problems += [f"{counts[what]} {what}" for what in counts if what.startswith("lost")]
         run.close()
         return {
             "processes": load.processes,
@@ -341,6 +339,12 @@ def measure(load: Load, weak: bool = False, machine: str = "host") -> dict[str, 
             },
             "problems": problems,
         }
+
+
+def _growth(middle: int, after: int) -> list[str]:
+    """What is wrong with the kernel's memory half way and at the end, in bytes."""
+    more = after - middle
+    return [f"the kernel's process has {more} bytes more than half way"] if more > GROWTH else []
 
 
 def _sums(held: Held, memory: int) -> dict[str, int]:

@@ -30,6 +30,8 @@ from tools.bench.programs.load.interface import (
 from tools.bench.programs.load.lane import Broken, Lane
 
 PAGE: Final = 4096
+RUN: Final = 16
+"""Calls of one turn that carry nothing."""
 SLOTS: Final = 8
 ROUNDS: Final = 12
 """Bursts of packets in one session of a stream."""
@@ -106,11 +108,11 @@ class Client:
     # Ways to call
 
     def _steps(self) -> None:
-        for _ in range(4):
+        for _ in range(RUN):
             self._lanes["far"].call(self._far.step)
 
     def _link(self) -> None:
-        for _ in range(4):
+        for _ in range(RUN):
             self._lanes["direct"].call(self._direct.step)
             self._counts["over links"] += 1
 

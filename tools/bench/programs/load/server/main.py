@@ -83,19 +83,24 @@ class Main(Serving):
 
     def fill(self, ticket: Ticket, frame: Frame) -> Stamp:
         mapping = frame.map()
-        _replace(mapping, mark(ticket.number), mark(ticket.number + 1))
+        _check(mapping, mark(ticket.number))
+        _fill(mapping, mark(ticket.number + 1))
         mapping.close()
         frame.drop()
         return self.step(ticket)
 
     def relay(self, ticket: Ticket, frame: Frame) -> Stamp:
         assert self._next is not None
-        mapping = frame.map()
-        # On its way to the next server it is another call, and marked as such.
-        there = self._lane.number + 1
-        _replace(mapping, mark(ticket.number), mark(there))
-        self._lane.call(self._next.fill, frame)
-        _replace(mapping, mark(there + 1), mark(ticket.number + 1))
+        following, mapping = self._next, frame.map()
+        _check(mapping, mark(ticket.number))
+
+        def call(there: Ticket) -> Stamp:
+            _fill(mapping, mark(there.number))  # again for each try: who died may have changed it
+            return following.fill(there, frame)
+
+        self._lane.call(call)
+        _check(mapping, mark(self._lane.number + 1))
+        _fill(mapping, mark(ticket.number + 1))
         mapping.close()
         frame.drop()
         return self.step(ticket)
@@ -111,7 +116,7 @@ class Main(Serving):
         self._take_back(badge)
         frame = self._given[badge] = self._env.frame(PAGE)
         mapping = frame.map()
-        mapping.view[:] = bytes((mark(ticket.number),)) * mapping.size
+        _fill(mapping, mark(ticket.number))
         mapping.close()
         return Given(self.step(ticket), frame)
 
@@ -166,11 +171,14 @@ class Main(Serving):
             self._attached.pop(badge).close()
 
 
-def _replace(mapping: Mapping, before: int, after: int) -> None:
-    """Find a byte all over a mapping, and put another in its place."""
-    if bytes(mapping.view) != bytes((before,)) * mapping.size:
-        raise Failed(f"the frame does not hold {before}, but {mapping.view[0]}")
-    mapping.view[:] = bytes((after,)) * mapping.size
+def _check(mapping: Mapping, byte: int) -> None:
+    """Raise ``Failed`` unless there is one byte all over a mapping."""
+    if bytes(mapping.view) != bytes((byte,)) * mapping.size:
+        raise Failed(f"the frame does not hold {byte}, but {mapping.view[0]}")
+
+
+def _fill(mapping: Mapping, byte: int) -> None:
+    mapping.view[:] = bytes((byte,)) * mapping.size
 
 
 def main(env: Environment) -> None:
