@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from tpm.tpm20 import audit, entities, sessions
+from tpm.tpm20 import audit, authorization, entities
 from tpm.tpm20.commands import Command, load
 from tpm.tpm20.constants import CC, MAX_COMMAND_SIZE, RC, ST, H, P, TpmError, about
+from tpm.tpm20.sessions import Hashes
 from tpm.tpm20.table import TABLE
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(tpm: Tpm, octets: bytes) -> bytes:
     parameters = octets[at:]
     audited = command.code in tpm.state.audit_commands
     if audited:
-        hashes = sessions.Hashes(tpm, command.code, handles, parameters)
+        hashes = Hashes(tpm, command.code, handles, parameters)
         audit.prepare(tpm, hashes)
     values = command.function(tpm, *handles, *_parameters(command, parameters))
     handle, answer = _answer(command, values)
@@ -141,17 +142,17 @@ def _run_with_sessions(
         raise TpmError(RC.SIZE)
     if not command.takes_sessions:
         raise TpmError(RC.AUTH_CONTEXT)
-    area = sessions.parse(tpm, command, octets[at:end])
+    area = authorization.parse(tpm, command, octets[at:end])
     parameters = octets[end:]
-    hashes = sessions.Hashes(tpm, command.code, handles, parameters)
-    sessions.authorize(tpm, command, area, handles, hashes)
+    hashes = Hashes(tpm, command.code, handles, parameters)
+    authorization.authorize(tpm, command, area, handles, hashes)
     audit.prepare(tpm, hashes)
     if area.decrypt is not None:
-        parameters = sessions.decrypt_parameter(tpm, area, parameters)
+        parameters = authorization.decrypt_parameter(tpm, area, parameters)
     arguments = _parameters(command, parameters)
-    kept = sessions.kept_auth(tpm, command, area)
+    kept = authorization.kept_auth(tpm, command, area)
     values = command.function(tpm, *handles, *arguments)
     handle, answer = _answer(command, values)
-    answer, session_area = sessions.respond(tpm, area, hashes, answer, kept)
+    answer, session_area = authorization.respond(tpm, area, hashes, answer, kept)
     body = handle + len(answer).to_bytes(4, "big") + answer + session_area
     return _pack_header(ST.SESSIONS, 10 + len(body), RC.SUCCESS) + body

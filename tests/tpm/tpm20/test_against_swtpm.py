@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,6 +34,7 @@ from tests.tpm.tpm20.client import (
     Client,
     Failed,
     Reply,
+    Session,
     aes_key,
     b2,
     ecc_signing,
@@ -81,12 +82,12 @@ class Side:
         code: int,
         handles: list[int] | None = None,
         parameters: bytes = b"",
-        auths: list[object] | None = None,
+        auths: Sequence[bytes | tuple[Session, bytes]] = (),
         handle_out: bool = False,
     ) -> Reply | None:
         """One command whose response code is compared."""
         try:
-            reply = self.client.call(code, handles or [], parameters, auths or [], handle_out)  # type: ignore[arg-type]
+            reply = self.client.call(code, handles or [], parameters, auths, handle_out)
         except Failed as error:
             self.log.append((name, hex(error.code)))
             return None

@@ -108,4 +108,6 @@ def test_an_unknown_selector_is_a_selector_error() -> None:
 def test_every_declared_type_has_a_codec() -> None:
     for name, declared in vars(t).items():
         if name[0].isupper() and getattr(declared, "__metadata__", None):
-            assert codec(declared).read
+            found = codec(declared)
+            assert callable(found.read), name
+            assert callable(found.write), name

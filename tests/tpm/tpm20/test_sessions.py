@@ -160,7 +160,7 @@ def _salt_rsa(public: bytes) -> tuple[bytes, bytes]:
 def _salt_ecc(public: bytes) -> tuple[bytes, bytes]:
     x, y = public[-66:-34], public[-32:]
     numbers = [int.from_bytes(one, "big") for one in (x, y)]
-    peer = ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
+    peer = ec.EllipticCurvePublicNumbers(numbers[0], numbers[1], ec.SECP256R1()).public_key()
     ephemeral = ec.generate_private_key(ec.SECP256R1())
     point = ephemeral.public_key().public_numbers()
     own_x, own_y = point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")

@@ -1,7 +1,7 @@
 """Policy commands (part 3, 23; part 1, 19.7).
 
 A policy command extends the session's policyDigest; one that is about the later command also leaves
-its condition in `Session.policy`, where `sessions.authorize` looks for it.
+its condition in `Session.policy`, where `authorization.authorize` looks for it.
 """
 
 from __future__ import annotations

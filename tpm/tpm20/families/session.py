@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tpm.tpm20 import crypto, entities, secrets
+from tpm.tpm20.authorization import bind_value
 from tpm.tpm20.constants import (
     ALG,
     HR,
@@ -20,7 +21,7 @@ from tpm.tpm20.constants import (
     TpmError,
 )
 from tpm.tpm20.objects import Object
-from tpm.tpm20.sessions import Session, bind_value
+from tpm.tpm20.sessions import Session
 from tpm.tpm20.structures import DIGEST_SIZE, SymDef
 
 if TYPE_CHECKING:
