@@ -75,7 +75,6 @@ def hold_a_users_file(at: Attacker) -> object:
     NO,
     open_hand=True,
     programs=BOTH,
-    holes={BORN: "all of the checkout may be read, and not just the code in it"},
 )
 def read_what_lies_beside_the_code(at: Attacker) -> object:
     """Read a file that is no code but lies in the same folder, as a user's disks may."""
