@@ -97,7 +97,7 @@ class Verifier:
 
     def _verify(self, process: Process) -> None:
         for _ in range(20):
-            if process.killed or process.has(os.WSTOPPED):
+            if process.killed or process.has(os.WSTOPPED | os.WEXITED):
                 return self._prove(process)
             os.sched_yield()
         return self._after(_STOPPING, partial(self._verify, process))

@@ -121,7 +121,10 @@ class Process:
         self.signal(signal.SIGSTOP if stop else signal.SIGCONT)
 
     def has(self, event: int) -> bool:
-        """Whether it, all its threads, has stopped (``WSTOPPED``) or ended (``WEXITED``)."""
+        """Whether it, all its threads, has stopped (``WSTOPPED``) or ended (``WEXITED``).
+
+        Of one that has ended, the host knows of no child unless it is asked for that as well.
+        """
         return os.waitid(os.P_PIDFD, self.pidfd, event | os.WNOHANG | os.WNOWAIT) is not None
 
     def schedule(self) -> None:
