@@ -42,6 +42,9 @@ def _error(name: str, text: str) -> bytes:
     return _encode((name, text[:LONGEST_TEXT]))
 
 
+_TAKEN_BACK = _error(Failed.__name__, "a capability of the answer was taken back meanwhile")
+
+
 def _result(method: Method, result: Any) -> tuple[bytes, list[int]]:
     """The payload and capabilities of an answer; raises ``Failed`` if no message carries it."""
     data, slots = method.result.encode(result)
@@ -89,7 +92,10 @@ class Deferred:
             try:
                 self._system.reply(reply, label, data, slots)
             except KernelError:
-                pass  # the caller is gone, timed out or may not be talked to: it knows
+                # Else the caller is gone, timed out or may not be talked to: it knows.
+                if slots:
+                    self._reply = reply
+                    self._send(ERROR, _TAKEN_BACK, _NONE)
 
 
 Answer = tuple[int, bytes, list[int]]
@@ -154,9 +160,15 @@ class Server:
         reply, label, data = NULL, 0, b""
         caps: list[int] = []
         while self._running:
-            badge, method, payload, slots, to = system.reply_recv(
-                reply, label, data, caps, slot, FOREVER
-            )
+            try:
+                badge, method, payload, slots, to = system.reply_recv(
+                    reply, label, data, caps, slot, FOREVER
+                )
+            except KernelError:
+                if not caps:
+                    raise
+                label, data, caps = ERROR, _TAKEN_BACK, _NONE
+                continue
             reply = NULL
             if method == LABEL_NOTIFICATION:
                 if self._notify is not None:

@@ -178,3 +178,26 @@ def test_a_thread_that_fails_ends_its_process() -> None:
     sim.settle()
     [end] = sim.processes["broken"].ends
     assert "ValueError: out of sorts" in end and "test_serving.py" in end
+
+
+def test_a_capability_that_is_taken_back_ends_no_server() -> None:
+    """A server may answer with what a client lent it, and that may be gone by then."""
+
+    class Lender(Interface):
+        def back(self, word: Notification) -> Notification: ...
+
+    class Lending(Lender):
+        def back(self, word: Notification) -> Notification:
+            word.drop()
+            return word
+    sim = Simulation()
+    sim.process("lender", lambda env: env.serve(Lending(), "lender"), ["lender"])
+
+    @sim.client({"lender": "lender.lender"})
+    def client(env: Environment) -> None:
+        lender = env.open(Lender, "lender", timeout=SECOND)
+        for _ in range(2):
+            with pytest.raises(ServiceError, match="taken back"):
+                lender.back(env.notification())
+
+    sim.run()
