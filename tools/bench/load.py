@@ -37,8 +37,9 @@ KILLS: Final = 4.0
 """In a second."""
 LEAST: Final = 4
 """Processes: the tally, two servers, a client."""
-GROWTH: Final = 8 << 20
-"""Bytes by which the kernel's process may grow from half way to the end: its heap breaks up."""
+GROWTH: Final = 16 << 20
+"""Bytes by which the kernel's process may grow from half way to the end: what threads and spaces
+that ended leave to its garbage collector, which comes after 100,000 objects."""
 PRIORITY: Final = 60
 """Leaves the host's processors to others who want them."""
 STALLED: Final = 30.0
