@@ -107,7 +107,7 @@ class Machine:
     def run(self) -> None:
         """Run until ``Halt``."""
         gc.collect()
-        gc.set_threshold(100_000)
+        gc.set_threshold(20_000)
         gc.freeze()
         threads, posted, wait = self._threads, self._posted, self._epoll.poll
         deadlines, take, carry_out = self.kernel.deadlines, self._take, self._carry_out
