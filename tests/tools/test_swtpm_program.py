@@ -298,7 +298,8 @@ def test_what_is_in_the_way(tmp_path: Path) -> None:
     victim.write_bytes(b"precious")
     for name in ("log", "pid"):
         (tmp_path / name).symlink_to(victim)
-        done = finished(swtpm(*state(tmp_path), *server(port), f"--{name}", f"file={tmp_path}/{name}"))
+        written = (f"--{name}", f"file={tmp_path}/{name}")
+        done = finished(swtpm(*state(tmp_path), *server(port), *written))
         assert "symbolic link" in done.stderr
         assert done.returncode == 1
     (tmp_path / "tpm2.state").unlink()
