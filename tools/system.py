@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from servers.init.description import (
     Description,
     DescriptionError,
     DeviceEntry,
-    decode,
+    parse,
     parse_size,
     plan,
 )
@@ -79,14 +78,11 @@ def load(name: str) -> Source:
             known = ", ".join(sorted(found.stem for found in SYSTEMS.glob("*.toml")))
             raise UserError(f"there is no system {name!r}; known are {known}, or give a .toml file")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Source(decode(table), path.resolve().parent)
+        return Source(parse(path.read_text(encoding="utf-8")), path.resolve().parent)
     except FileNotFoundError:
         raise UserError(f"the system description {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the system description {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from None
     except DescriptionError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -73,8 +73,7 @@ class Process:
         self.channel = Channel()
         self.notices, notices = socket.socketpair(*PACKETS)
         self.notices.setblocking(False)
-        requests, answers = self.channel.theirs
-        fds = requests, notices.fileno(), answers
+        fds = self.channel.theirs[0], notices.fileno(), self.channel.theirs[1]
         self._steps = sandbox.enter(executable(space), space.account.limit, *fds)
         try:
             self.pid, self.pidfd = linux.clone(sandbox.flags)
@@ -84,7 +83,7 @@ class Process:
             self.channel.close()
             raise
         finally:
-            linux.close(requests, answers, notices.detach())
+            linux.close(*self.channel.theirs, notices.detach())
 
     def notify(self, *notice: object) -> None:
         """Send a notice, now or when there is room for it."""
@@ -118,7 +117,8 @@ class Process:
 
     def _stop_or_go(self) -> None:
         stop = self.looked_at or self.suspended or self.exhausted
-        self.signal(signal.SIGSTOP if stop else signal.SIGCONT)
+        if not self.killed:
+            self.signal(signal.SIGSTOP if stop else signal.SIGCONT)
 
     def has(self, event: int) -> bool:
         """Whether it, all its threads, has stopped (``WSTOPPED``) or ended (``WEXITED``).
