@@ -108,11 +108,10 @@ def test_a_moved_checkout_gets_a_new_environment(made: Path, tmp_path: Path) -> 
 
 def test_an_environment_is_brought_up_to_date(made: Path) -> None:
     stamp = made / ".venv" / "cloister-stamp"
-    before = stamp.read_text(encoding="utf-8")
     (made / "pyproject.toml").write_text(PROJECT + "# changed\n", encoding="utf-8")
     (made / ".venv" / "kept").touch()
     assert run(made, "x")[0] == 7
-    assert stamp.read_text(encoding="utf-8") == before + "# changed\n"
+    assert stamp.read_text(encoding="utf-8").endswith(PROJECT + "# changed\n")
     assert (made / ".venv" / "kept").exists()
 
 
