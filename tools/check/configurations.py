@@ -144,6 +144,44 @@ def two_clients_and_a_deaf_server() -> World:
 
 
 @configuration
+def server_is_destroyed() -> World:
+    """A server is ended by init while one client calls it twice and another sends a frame."""
+    world, server, client = _pair()
+    other = world.child("other")
+    world.share(world.init.variables["e"], other, SEND, "e", 8)
+    _frame(world, other)
+    server.script = (
+        step("recv", _E, LIMIT, into=_CALLED),
+        step("map", V("given"), int(Right.READ), into="mapping _"),
+        step("reply_recv", V("reply"), 0, b"", [], _E, LIMIT, into=_CALLED),
+        step("reply", V("reply"), 0, b"", [V("given")]),
+    )
+    call = step("call", _E, 0, b"", [], LIMIT, into=_ANSWERED)
+    client.script = (call, call)
+    other.script = (step("call", _E, 0, b"", [_F], LIMIT, into=_ANSWERED),)
+    world.init.script = (step("space_destroy", V("server")),)
+    return world
+
+
+@configuration
+def endpoint_is_revoked() -> World:
+    """Init revokes and drops the endpoint at which two clients call a server."""
+    world, server, client = _pair()
+    other = world.child("other")
+    world.share(world.init.variables["e"], other, SEND, "e", 8)
+    server.script = (
+        step("recv", _E, LIMIT, into=_CALLED),
+        step("reply_recv", V("reply"), 0, b"", [], _E, LIMIT, into=_CALLED),
+        step("reply", V("reply"), 0, b"", []),
+    )
+    call = step("call", _E, 0, b"", [], LIMIT, into=_ANSWERED)
+    client.script = (call, step("cap_drop", _E), call)
+    other.script = (call, call)
+    world.init.script = (step("cap_revoke", _E), step("cap_drop", _E))
+    return world
+
+
+@configuration
 def suspended_in_the_middle() -> World:
     """Init suspends the client and resumes it, while it calls and is answered."""
     world, server, client = _pair()

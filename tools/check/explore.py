@@ -9,22 +9,32 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
-from kernel.abi import Error
-from tools.check import canonical, invariants
+from tools.check import canonical
+from tools.check.invariants import Broken
 from tools.check.model import Action, Step, World
+from tools.check.snapshot import Snapshot
 
-Build = Callable[[], World]
+Tell = Callable[[int], None]
 LOCAL: Final = ("clock", "endpoint_create", "notification_create", "frame_create", "link_create")
 """Calls that touch nothing but their own space, whose order with other calls is all the same."""
+FAILS: Final = "failure"
+"""What stands for a law where the kernel raises an exception."""
+_BUGS: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_TELLING: Final = 1000
+"""States after which the progress is told."""
 
 
 class Violation(NamedTuple):
     """A law that was broken, and how."""
 
     law: str
+    """Its name."""
+    text: str
+    """What is wrong, with the name of the law before it."""
     path: tuple[Action, ...]
 
 
@@ -43,75 +53,137 @@ class Found(NamedTuple):
 
 
 def explore(
-    build: Build,
+    world: World,
     depth: int | None = None,
     most: int | None = None,
     reduce: bool = True,
-    tell: Callable[[int], None] | None = None,
+    tell: Tell | None = None,
 ) -> Found:
-    """Explore until all is seen, the ``depth`` in actions or number of states is reached, or a law
-    is broken.  ``tell`` is told the number of states now and then."""
+    """Explore what can come of a world, until all is seen, the ``depth`` in actions or number of
+    states is reached, or a law is broken; the world is used up.
+
+    ``tell`` is told the number of states now and then.
+    """
     began = time.monotonic()
-    gc.collect()
+    search = _Search(world, reduce, tell)
+    with _undisturbed():
+        search.go(depth, most)
+    return Found(
+        len(search.came),
+        search.transitions,
+        frozenset(search.ends),
+        time.monotonic() - began,
+        search.complete,
+        search.violation,
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have the garbage collector look rarely, and not at what is there already."""
     thresholds = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 1000)  # what is thrown away is thrown away a world at a time
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1000)
     try:
-        return _explore(build, depth, most, reduce, tell, began)
+        yield
     finally:
         gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
-def _explore(
-    build: Build,
-    depth: int | None,
-    most: int | None,
-    reduce: bool,
-    tell: Callable[[int], None] | None,
-    began: float,
-) -> Found:
-    world = build()
-    first = canonical.digest(world)
-    cameby: dict[bytes, tuple[bytes, Action] | None] = {first: None}
-    level = [(first, world.save())]
-    transitions, ends, complete, violation = 0, set(), True, None
-    broken = _broken(world)
-    if broken is not None:
-        violation = Violation(broken, ())
-    steps = 0
-    while level and violation is None:
-        if depth is not None and steps >= depth:
-            complete = False
-            break
-        steps += 1
-        following: list[tuple[bytes, bytes]] = []
-        for at, saved in level:
-            world = World.restore(saved)
-            actions = _chosen(world, reduce)
-            if not actions:
-                ends.add(at)
-            for number, action in enumerate(actions):
-                world = World.restore(saved) if number else world
-                transitions += 1
-                broken = _performed(world, action)
-                found = canonical.digest(world) if broken is None else b""
-                if broken is None and found not in cameby:
-                    broken = _broken(world)
-                if broken is not None:
-                    violation = Violation(broken, (*_path(cameby, at), action))
-                    break
-                if found not in cameby:
-                    cameby[found] = (at, action)
-                    following.append((found, world.save()))
-                    if tell is not None and len(cameby) % 1000 == 0:
-                        tell(len(cameby))
-            if violation is not None:
-                break
-            if most is not None and len(cameby) >= most:
-                complete, following = False, []
-                break
-        level = following
-    took = time.monotonic() - began
-    return Found(len(cameby), transitions, frozenset(ends), took, complete, violation)
+class _Search:
+    """A search under way; its one world is put into one state after the other."""
+
+    def __init__(self, world: World, reduce: bool, tell: Tell | None) -> None:
+        self.world, self.reduce, self.tell = world, reduce, tell
+        self.first = canonical.digest(world)
+        self.came: dict[bytes, tuple[bytes, Action] | None] = {self.first: None}
+        self.transitions = 0
+        self.ends: set[bytes] = set()
+        self.complete = True
+        self.violation: Violation | None = None
+
+    def go(self, depth: int | None, most: int | None) -> None:
+        level = [(self.first, Snapshot(self.world))]
+        steps = 0
+        if not self._holds(self.world.check, self.first, None):
+            return
+        while level:
+            steps += 1
+            following: list[tuple[bytes, Snapshot]] = []
+            for at, snapshot in level:
+                self._expand(at, snapshot, following, keep=steps != depth)
+                if self.violation is not None:
+                    return
+                if most is not None and len(self.came) >= most:
+                    self.complete = False
+                    return
+            level = following
+
+    def _expand(
+        self, at: bytes, snapshot: Snapshot, following: list[tuple[bytes, Snapshot]], keep: bool
+    ) -> None:
+        """Take each action that is possible in a state; ``keep`` what comes of it for later."""
+        world, opened, came = self.world, snapshot.opened(), self.came
+        opened.put_back()
+        actions = _chosen(world, self.reduce)
+        if not actions:
+            self.ends.add(at)
+            self._holds(world.check_end, at, None)
+            return
+        back = True
+        for action in actions:
+            if not back:
+                opened.put_back()
+            back = False
+            self.transitions += 1
+            if not self._holds(lambda a=action: world.perform(a), at, action):  # type: ignore[misc]
+                return
+            found = canonical.digest(world)
+            if found in came:
+                continue
+            if not self._holds(world.check, at, action):
+                return
+            came[found] = (at, action)
+            if keep:
+                following.append((found, opened.after()))
+                back = True
+            else:
+                self.complete = False
+            if self.tell is not None and len(came) % _TELLING == 0:
+                self.tell(len(came))
+
+    def _holds(self, look: Callable[[], None], at: bytes, action: Action | None) -> bool:
+        """Whether no law is broken; else the violation is there, on the path that led to it."""
+        broken = broken_by(look)
+        if broken is None:
+            return True
+        path = self._path(at)
+        self.violation = Violation(*broken, path if action is None else (*path, action))
+        return False
+
+    def _path(self, at: bytes) -> tuple[Action, ...]:
+        path: list[Action] = []
+        came = self.came[at]
+        while came is not None:
+            at, action = came
+            path.append(action)
+            came = self.came[at]
+        return tuple(reversed(path))
+
+
+def broken_by(look: Callable[[], None]) -> tuple[str, str] | None:
+    """The law that is broken when something happens or is looked at, and what is wrong."""
+    try:
+        look()
+    except Broken as broken:
+        return broken.law, str(broken)
+    except AssertionError as error:
+        return FAILS, f"the kernel's own assertion fails: {error}"
+    except _BUGS as error:
+        return FAILS, f"the kernel fails: {type(error).__name__}: {error}"
+    return None
 
 
 def _chosen(world: World, reduce: bool) -> list[Action]:
@@ -127,74 +199,3 @@ def _chosen(world: World, reduce: bool) -> list[Action]:
 def _next(world: World, action: Action) -> Step:
     actor = world.actors[action.which]
     return actor.script[actor.at]
-
-
-def _performed(world: World, action: Action) -> str | None:
-    """Let an action happen; the law that it breaks at once, if any."""
-    try:
-        world.perform(action)
-    except AssertionError as error:
-        return _words(error)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        return f"the kernel fails: {type(error).__name__}: {error}"
-    return None
-
-
-def _broken(world: World) -> str | None:
-    """The invariant that does not hold in a state, if any."""
-    try:
-        invariants.check(world.kernel)
-        invariants.check_links({*world.cut}, invariants.objects(world.kernel))
-    except AssertionError as error:
-        return _words(error)
-    return None
-
-
-def _words(error: AssertionError) -> str:
-    return str(error).partition("\n")[0] or "what the kernel keeps twice agrees"
-
-
-def _path(cameby: dict[bytes, tuple[bytes, Action] | None], at: bytes) -> tuple[Action, ...]:
-    path: list[Action] = []
-    came = cameby[at]
-    while came is not None:
-        at, action = came
-        path.append(action)
-        came = cameby[at]
-    return tuple(reversed(path))
-
-
-def replayed(build: Build, path: tuple[Action, ...]) -> str | None:
-    """The law that a path breaks at its end, if any; raises ``IndexError`` if it cannot be
-    taken."""
-    world = build()
-    broken = _broken(world)
-    for action in path:
-        if broken is not None:
-            break
-        broken = _performed(world, action) or _broken(world)
-    return broken
-
-
-def _answer(answer: tuple[Any, ...]) -> str:
-    if answer[0]:
-        return Error(answer[0]).name.lower().replace("_", " ")
-    return ", ".join(map(repr, answer[1:])) or "ok"
-
-
-def told(build: Build, path: tuple[Action, ...]) -> list[str]:
-    """A path as a script: each action in words, and what answers it brought."""
-    world, lines = build(), []
-    for action in path:
-        line = world.describe(action)
-        before = {id(actor): (actor.asked, actor.last) for actor in world.actors}
-        broken = _performed(world, action)
-        answers = [
-            f"{actor.name} gets {_answer(actor.last)}"
-            for actor in world.actors
-            if before[id(actor)][1] is not actor.last
-        ]
-        lines.append("; ".join([line, *answers]) if answers else line)
-        if broken is not None:
-            break
-    return lines

@@ -1,17 +1,26 @@
-"""The kernel's invariants as predicates over all of its state.
+"""The kernel's laws as predicates: each has a name, a line of text, and a function that looks.
 
-``check`` raises ``AssertionError`` with the invariant's text.  Each is recomputed from what the
-kernel keeps only once, so that a counter or a back reference that is wrong shows.
+``STATE`` holds those over all that there is at one moment; ``check`` looks at each of them.  What
+the kernel keeps twice, a counter or a back reference, is worked out again from what it keeps once.
+``MEMORY`` holds those that need to know what was before; whoever drives the kernel calls them.
+A predicate that does not hold raises ``Broken``, which names the law.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, Final, NamedTuple, ParamSpec
 
-from kernel.abi import CAPABILITY_COST, MAPPING_COST, Right, ThreadState
+from kernel.abi import (
+    ALL_RIGHTS,
+    CAPABILITY_COST,
+    MAPPING_COST,
+    CallSpec,
+    Error,
+    Right,
+    ThreadState,
+)
 from kernel.capability import Capability, KernelObject
 from kernel.endpoint import Endpoint, Reply
 from kernel.frame import Frame, Mapping
@@ -23,22 +32,40 @@ from kernel.quota import Account
 from kernel.space import Space
 from kernel.thread import Thread
 
-LAWS = {
-    "derivation": "no capability but by derivation; rights never grow, a badge never changes",
-    "revocation": "after a revoke nothing derived is left, and no mapping through it",
-    "mappings": "a mapping ends with its capability and has no more rights",
-    "delivery": "a message is delivered once",
-    "replies": "a reply is used once; who waits for one can get it",
-    "queues": "a blocked thread is in exactly one queue; who can meet does not wait",
-    "spaces": "the dead own nothing; nobody outlives its creator",
-    "quotas": "what is used is the cost of what exists, and within the limit",
-    "labels": "labels that may not talk share no object and no message",
-    "links": "a link whose end's capability is gone is cut",
-}
-"""The laws, in words; ``check``, ``check_links`` and the memory of ``model.World`` look for
-them."""
 QUEUED = (ThreadState.SENDING, ThreadState.RECEIVING, ThreadState.WAITING)
 CONTROLLED = PRODUCE | CONSUME
+_FLOW: Final = [flow(rights) for rights in range(int(ALL_RIGHTS) + 1)]
+_RECEIVE, _READING = int(Right.RECEIVE), int(Right.READ)
+_WRITING = _READING | int(Right.WRITE)
+_RUNNING, _DEAD = ThreadState.RUNNING, ThreadState.DEAD
+
+
+class Broken(AssertionError):
+    """A law does not hold; the text says what is wrong."""
+
+    def __init__(self, law: str, detail: str) -> None:
+        super().__init__(f"{law}: {detail or LAWS[law]}")
+        self.law = law
+
+
+class State:
+    """What there is, gathered once for all predicates."""
+
+    def __init__(self, kernel: Kernel, cut: Collection[Link] | None = None) -> None:
+        self.kernel, self.cut = kernel, cut
+        self.spaces = [*kernel.spaces.values()]
+        self.caps = [cap for space in self.spaces for cap in space.caps.values()]
+        self.threads = [thread for space in self.spaces for thread in space.threads]
+        self.mappings = {one for space in self.spaces for one in space.mappings.values()}
+        found: dict[KernelObject, None] = dict.fromkeys([cap.object for cap in self.caps])
+        found |= dict.fromkeys(self.spaces)
+        found |= dict.fromkeys(self.threads)
+        found |= dict.fromkeys([mapping.frame for mapping in self.mappings])
+        self.endpoints = [obj for obj in found if type(obj) is Endpoint]
+        for endpoint in self.endpoints:
+            found |= dict.fromkeys([space for space, _, _ in endpoint.faults])
+        self.objects = [*found]
+        self.notifications = [obj for obj in found if type(obj) is Notification]
 
 
 def capabilities(kernel: Kernel) -> Iterator[Capability[Any]]:
@@ -47,46 +74,73 @@ def capabilities(kernel: Kernel) -> Iterator[Capability[Any]]:
         yield from space.caps.values()
 
 
-def threads(kernel: Kernel) -> Iterator[Thread]:
-    """Every thread of a space whose end the machine has not seen."""
-    for space in kernel.spaces.values():
-        yield from space.threads
-
-
 def objects(kernel: Kernel) -> list[KernelObject]:
     """Every object that something refers to."""
-    found: dict[KernelObject, None] = dict.fromkeys(cap.object for cap in capabilities(kernel))
-    found |= dict.fromkeys(kernel.spaces.values())
-    found |= dict.fromkeys(threads(kernel))
-    for space in kernel.spaces.values():
-        found |= dict.fromkeys(mapping.frame for mapping in space.mappings.values())
-    for obj in tuple(found):
-        if isinstance(obj, Endpoint):
-            found |= dict.fromkeys(space for space, _, _ in obj.faults)
-    return list(found)
+    return State(kernel).objects
 
 
-def check(kernel: Kernel) -> None:
-    """Check all invariants."""
-    known = objects(kernel)
-    check_derivation(kernel, known)
-    check_mappings(kernel, known)
-    check_threads(kernel, known)
-    check_spaces(kernel)
-    check_quotas(kernel, known)
-    check_labels(kernel, known)
-    assert not kernel.ending, "spaces are left half ended"
+class Law(NamedTuple):
+    """A predicate over a state."""
+
+    text: str
+    holds: Callable[[State], None]
 
 
-def check_derivation(kernel: Kernel, known: list[KernelObject]) -> None:
-    """The tree, the tables and the holders agree; rights and badges obey the tree."""
-    held: dict[KernelObject, set[Capability[Any]]] = {obj: set() for obj in known}
-    for space in kernel.spaces.values():
+STATE: Final[dict[str, Law]] = {}
+MEMORY: Final[dict[str, str]] = {}
+LAWS: Final[dict[str, str]] = {}
+"""All of them: name -> text."""
+Arguments = ParamSpec("Arguments")
+
+
+def _state(text: str) -> Callable[[Callable[[State], None]], Callable[[State], None]]:
+    def enter(holds: Callable[[State], None]) -> Callable[[State], None]:
+        name = holds.__name__
+        STATE[name], LAWS[name] = Law(text, holds), text
+        return holds
+
+    return enter
+
+
+def _memory(
+    text: str,
+) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    def enter(holds: Callable[Arguments, None]) -> Callable[Arguments, None]:
+        name = holds.__name__
+        MEMORY[name] = LAWS[name] = text
+
+        def look(*arguments: Arguments.args, **named: Arguments.kwargs) -> None:
+            try:
+                holds(*arguments, **named)
+            except AssertionError as error:
+                raise Broken(name, str(error)) from None
+
+        return look
+
+    return enter
+
+
+def check(kernel: Kernel, cut: Collection[Link] | None = None) -> None:
+    """Look at every law over a state; ``cut`` are the links that the machine severed, if it is
+    known which."""
+    state = State(kernel, cut)
+    for name, law in STATE.items():
+        try:
+            law.holds(state)
+        except AssertionError as error:
+            raise Broken(name, str(error)) from None
+
+
+# Laws over a state
+
+
+@_state("no capability but by derivation; rights never grow, a badge once set never changes")
+def derivation(state: State) -> None:
+    for space in state.spaces:
         for slot, cap in space.caps.items():
             assert cap.space is space and cap.slot == slot, "a capability is where it says it is"
             assert 0 < slot <= space.last_slot, "slots are given out in order"
-            held[cap.object].add(cap)
-    for cap in capabilities(kernel):
+    for cap in state.caps:
         parent = cap.parent
         if parent is not None:
             assert cap in parent.children, "a parent knows its child"
@@ -97,119 +151,138 @@ def check_derivation(kernel: Kernel, known: list[KernelObject]) -> None:
         for child in cap.children:
             assert child.parent is cap, "a child knows its parent"
             assert child.space is not None, "a child is in a table"
-    for obj, caps in held.items():
-        assert set(obj.holders) == caps, "an object knows those that name it"
-        if isinstance(obj, Endpoint):
-            receiving = sum(bool(cap.rights & Right.RECEIVE) for cap in caps)
-            assert obj.receive_caps == receiving, "receive capabilities are counted"
-        if isinstance(obj, Reply):
-            assert len(caps) <= 1, "one capability answers a call"
-    for thread in threads(kernel):
-        assert set(thread.reply.holders) <= {thread.reply_cap}, "a reply is for a call that waits"
 
 
-def check_links(world_cut: set[Link], known: list[KernelObject]) -> None:
-    """A link whose ends' capabilities are not all where they were when they were used is cut."""
-    for obj in known:
-        if isinstance(obj, Link) and obj not in world_cut:
-            for end, cap in obj.ends.items():
-                assert cap in obj.holders and cap.rights & end, "an end is cut with its capability"
+@_state("an object knows all capabilities that name it, and what they are good for")
+def holders(state: State) -> None:
+    counts: dict[KernelObject, int] = dict.fromkeys(state.objects, 0)
+    receiving: dict[KernelObject, int] = {}
+    for cap in state.caps:
+        obj = cap.object
+        counts[obj] += 1
+        assert cap in obj.holders, "an object knows those that name it"
+        if cap.rights & _RECEIVE:
+            receiving[obj] = receiving.get(obj, 0) + 1
+    for obj, count in counts.items():
+        assert len(obj.holders) == count, "an object knows those that name it"
+    for endpoint in state.endpoints:
+        counted = endpoint.receive_caps == receiving.get(endpoint, 0)
+        assert counted, "receive capabilities are counted"
 
 
-def check_mappings(kernel: Kernel, known: list[KernelObject]) -> None:
-    """A mapping ends with its capability; what is being removed is still known."""
-    mappings: set[Mapping] = set()
-    for space in kernel.spaces.values():
+@_state("a mapping ends with its capability and has no more rights")
+def mappings(state: State) -> None:
+    for space in state.spaces:
         for number, mapping in space.mappings.items():
-            mappings.add(mapping)
             assert mapping.space is space and mapping.id == number
             assert mapping in mapping.frame.mappings, "a frame knows its mappings"
-            if mapping.removing:
-                assert mapping not in mapping.cap.mappings
-                continue
             cap = mapping.cap
+            if mapping.removing:
+                assert mapping not in cap.mappings
+                continue
             assert cap.space is space and cap.slot in space.caps, "no mapping is an orphan"
             assert mapping in cap.mappings and cap.object is mapping.frame
-            needed = Right.READ | Right.WRITE if mapping.writable else Right.READ
+            needed = _WRITING if mapping.writable else _READING
             assert not needed & ~cap.rights, "a mapping has no more rights than its capability"
-    for cap in capabilities(kernel):
-        assert set(cap.mappings) <= mappings, "a mapping ends with its space"
-    for obj in known:
-        if isinstance(obj, Frame):
-            assert set(obj.mappings) <= mappings, "a mapping ends with its space"
+    for cap in state.caps:
+        if cap.mappings:
+            assert cap.mappings.keys() <= state.mappings, "a mapping ends with its space"
+    for obj in state.objects:
+        if type(obj) is Frame:
+            assert obj.mappings.keys() <= state.mappings, "a mapping ends with its space"
 
 
-def _queues(known: list[KernelObject]) -> Iterator[tuple[deque[Thread], ThreadState]]:
-    for obj in known:
-        if isinstance(obj, Endpoint):
-            yield obj.senders, ThreadState.SENDING
-            yield obj.receivers, ThreadState.RECEIVING
-        elif isinstance(obj, Notification):
-            yield obj.waiters, ThreadState.WAITING
-
-
-def check_threads(kernel: Kernel, known: list[KernelObject]) -> None:
-    """A blocked thread is in exactly one queue, or waits for a reply or the machine."""
-    places = Counter(thread for queue, _ in _queues(known) for thread in queue)
-    for queue, state in _queues(known):
-        for thread in queue:
-            assert thread.state is state and thread.queue is queue, "a queue holds who waits there"
-    waiters: Counter[Thread] = Counter()
-    for space in kernel.spaces.values():
-        waiters.update(space.waiters)
-        for mapping in space.mappings.values():
-            waiters.update(mapping.waiters)
-    deadlines = {(at, thread) for at, _, thread in kernel.deadlines}
-    for thread in threads(kernel):
-        state = thread.state
-        queued = state in QUEUED
-        assert places[thread] == queued, "a blocked thread is in exactly one queue"
-        assert (thread.queue is not None) is queued
-        assert (thread.message is not None) is (state is ThreadState.SENDING)
-        assert (thread.reply_cap is not None) is (state is ThreadState.REPLY), (
+@_state("one capability answers a call, once, and whoever waits for an answer can get it")
+def replies(state: State) -> None:
+    for thread in state.threads:
+        cap = thread.reply_cap
+        assert (cap is not None) is (thread.state is ThreadState.REPLY), (
             "a thread waits for a reply if somebody can give it"
         )
-        if thread.reply_cap is not None:
-            cap = thread.reply_cap
-            assert cap.space is not None and cap.space.caps.get(cap.slot) is cap
-            assert cap.object is thread.reply
+        rights = [*thread.reply.holders]
+        assert len(rights) <= 1, "one capability answers a call"
+        assert rights in ([], [cap]), "a reply is for a call that waits"
+        if cap is not None:
+            assert cap.object is thread.reply and cap.space is not None
+            assert cap.space.caps.get(cap.slot) is cap, "a capability is where it says it is"
+
+
+@_state("a blocked thread is in exactly one queue")
+def queues(state: State) -> None:
+    places: dict[Thread, int] = {}
+    found: list[tuple[Iterable[Thread], ThreadState]] = []
+    for endpoint in state.endpoints:
+        found.append((endpoint.senders, ThreadState.SENDING))
+        found.append((endpoint.receivers, ThreadState.RECEIVING))
+    found += [(one.waiters, ThreadState.WAITING) for one in state.notifications]
+    for queue, waiting in found:
+        for thread in queue:
+            places[thread] = places.get(thread, 0) + 1
+            assert thread.state is waiting and thread.queue is queue, "a queue holds who waits"
+    for thread in state.threads:
+        queued = thread.state in QUEUED
+        assert places.get(thread, 0) == queued, "a blocked thread is in exactly one queue"
+        assert (thread.queue is not None) is queued
+        assert (thread.message is not None) is (thread.state is ThreadState.SENDING)
         if queued:
             through = thread.through
             assert through is not None and through.space is thread.space, (
                 "a thread waits through a capability of its own"
             )
-        if state is ThreadState.UNMAPPING:
-            assert thread.pending == waiters[thread] > 0, "a thread waits for what is pending"
-        if state is ThreadState.RUNNING:
-            assert thread.pending == 0
-        if thread.deadline:
-            assert queued or state is ThreadState.REPLY, "a running thread has no deadline"
-            assert (thread.deadline, thread) in deadlines, "a deadline will be noticed"
         assert thread.held is None or thread.suspended, "only a suspended thread is held back"
-        if thread.bound is not None:
-            assert thread.bound.bound is thread
-    for obj in known:
-        if isinstance(obj, Endpoint):
-            assert not (obj.senders and obj.receivers), "who can meet does not wait"
-            assert obj.receive_caps or not obj.senders, "nobody waits for nobody"
-            for receiver in obj.receivers:
-                for space, _, _ in obj.faults:
-                    assert not kernel.labels.may(space.label, receiver.label)
-        if isinstance(obj, Notification):
-            assert not (obj.word and obj.waiters), "a signal is heard"
-            if obj.bound is not None:
-                assert obj.bound.bound is obj
-                through = obj.through
-                assert through is not None and through.object is obj
-                assert through.space is not None, "a binding ends with its capability"
-                assert through.rights & Right.RECEIVE, "who hears may"
-                listening = obj.bound.state is ThreadState.RECEIVING
-                assert not (obj.word and listening), "a bound signal is heard"
 
 
-def check_spaces(kernel: Kernel) -> None:
-    """Dead spaces own nothing; the living know their creators."""
-    for space in kernel.spaces.values():
+@_state("who can meet does not wait, and a signal is heard")
+def meetings(state: State) -> None:
+    may = state.kernel.labels.may
+    for endpoint in state.endpoints:
+        assert not (endpoint.senders and endpoint.receivers), "who can meet does not wait"
+        assert endpoint.receive_caps or not endpoint.senders, "nobody waits for nobody"
+        for receiver in endpoint.receivers:
+            for space, _, _ in endpoint.faults:
+                assert not may(space.label, receiver.label), "a fault is heard"
+    for one in state.notifications:
+        assert not (one.word and one.waiters), "a signal is heard"
+        bound = one.bound
+        if bound is not None:
+            assert bound.bound is one
+            through = one.through
+            assert through is not None and through.object is one
+            assert through.space is not None, "a binding ends with its capability"
+            assert through.rights & _RECEIVE, "who hears may"
+            assert bound.label == through.space.label, "who hears has the holder's label"
+            listening = bound.state is ThreadState.RECEIVING
+            assert not (one.word and listening), "a bound signal is heard"
+    for thread in state.threads:
+        assert thread.bound is None or thread.bound.bound is thread
+
+
+@_state("who waits for the machine or for time will hear of it")
+def waits(state: State) -> None:
+    waiters: dict[Thread, int] = {}
+    lists = [space.waiters for space in state.spaces]
+    lists += [mapping.waiters for mapping in state.mappings]
+    for found in lists:
+        for thread in found:
+            waiters[thread] = waiters.get(thread, 0) + 1
+    heap = state.kernel.deadlines
+    deadlines = {(at, thread) for at, _, thread in heap} if heap else ()
+    for thread in state.threads:
+        blocked = thread.state
+        if blocked is ThreadState.UNMAPPING:
+            assert thread.pending == waiters.get(thread, 0) > 0, "a thread waits for what comes"
+        elif blocked is _RUNNING:
+            assert thread.pending == 0, "a running thread waits for nothing"
+        if thread.deadline:
+            timed = blocked in QUEUED or blocked is ThreadState.REPLY
+            assert timed, "a running thread has no deadline"
+            assert (thread.deadline, thread) in deadlines, "a deadline will be noticed"
+
+
+@_state("the dead own nothing; nobody outlives its creator")
+def spaces(state: State) -> None:
+    assert not state.kernel.ending, "spaces are left half ended"
+    for space in state.spaces:
         if space.alive:
             for child in space.children:
                 assert child.alive and child.creator is space
@@ -220,65 +293,110 @@ def check_spaces(kernel: Kernel) -> None:
             continue
         assert not space.caps, "a dead space holds nothing"
         assert not space.children, "a dead space has no children"
-        assert all(thread.state is ThreadState.DEAD for thread in space.threads)
+        assert all(thread.state is _DEAD for thread in space.threads)
         assert all(mapping.removing for mapping in space.mappings.values())
-    for thread in threads(kernel):
-        assert (thread.state is ThreadState.DEAD) is not thread.space.alive
+    for thread in state.threads:
+        assert (thread.state is _DEAD) is not thread.space.alive
 
 
-def check_quotas(kernel: Kernel, known: list[KernelObject]) -> None:
-    """Every account's use is the cost of what is charged to it, and within its limit."""
-    charged: Counter[Account] = Counter()
-    accounts: set[Account] = {kernel.memory}
-    for space in kernel.spaces.values():
-        accounts.add(space.account)
-        charged[space.account] += CAPABILITY_COST * len(space.caps)
-        charged[space.account] += MAPPING_COST * len(space.mappings)
-    for obj in known:
-        gone = not obj.holders and (
-            (isinstance(obj, Space) and not obj.posted)
-            or (isinstance(obj, Thread) and obj.state is ThreadState.DEAD)
-        )
-        if obj.payer is not None and not gone:
-            accounts.add(obj.payer)
-            charged[obj.payer] += obj.cost
-    for account in tuple(accounts):
+@_state("what is used of a quota is the cost of what exists, and within the limit")
+def quotas(state: State) -> None:
+    charged: dict[Account, int] = {state.kernel.memory: 0}
+    for space in state.spaces:
+        own = CAPABILITY_COST * len(space.caps) + MAPPING_COST * len(space.mappings)
+        charged[space.account] = charged.get(space.account, 0) + own
+    for obj in state.objects:
+        payer = obj.payer
+        if payer is not None and not _forgotten(obj):
+            charged[payer] = charged.get(payer, 0) + obj.cost
+    for account in [*charged]:
         above = account.parent
         while above is not None:
-            accounts.add(above)
+            charged.setdefault(above, 0)
             above = above.parent
+    opened: dict[Account, list[Account]] = {}
+    for account in charged:
+        if account.parent is not None:
+            opened.setdefault(account.parent, []).append(account)
 
     def used(account: Account) -> int:
-        opened = (child for child in accounts if child.parent is account)
-        return charged[account] + sum(
-            used(child) if child.closed else child.limit for child in opened
-        )
+        below = opened.get(account, ())
+        return charged[account] + sum(used(one) if one.closed else one.limit for one in below)
 
-    for account in accounts:
+    for account in charged:
         assert account.used == used(account), "quotas add up"
         assert 0 <= account.used <= account.limit, "no quota is exceeded"
 
 
-def check_labels(kernel: Kernel, known: list[KernelObject]) -> None:
-    """Labels that may not talk share nothing through which something could flow."""
-    may = kernel.labels.may
-    for obj in known:
-        flows: Counter[tuple[int, int]] = Counter()
-        if isinstance(obj, Space | Thread):
-            flows[(obj.label, CONTROLLED)] += 1
-        if not isinstance(obj, Reply):
-            for cap in obj.holders:
-                assert cap.space is not None
-                flows[(cap.space.label, flow(cap.rights))] += 1
-        assert dict(obj.flows) == dict(flows), "flows are counted"
-        for (first, one), (second, two) in combinations(flows, 2):
-            assert may(first, second) or not meet(one, two), (
-                f"labels {first} and {second} share a {type(obj).__name__}"
-            )
-        if isinstance(obj, Notification) and obj.bound is not None:
-            assert obj.through is not None and obj.through.space is not None
-            assert obj.bound.label == obj.through.space.label, "who hears has the holder's label"
-    for thread in threads(kernel):
+def _forgotten(obj: KernelObject) -> bool:
+    """Whether an object that is still in a list was paid back already."""
+    if obj.holders:
+        return False
+    if isinstance(obj, Space):
+        return not obj.posted
+    return isinstance(obj, Thread) and obj.state is _DEAD
+
+
+@_state("labels that may not talk share no object, through which something could flow")
+def labels(state: State) -> None:
+    may = state.kernel.labels.may
+    flows: dict[KernelObject, dict[tuple[int, int], int]] = {}
+    for obj in state.objects:
+        flows[obj] = {(obj.label, CONTROLLED): 1} if isinstance(obj, Space | Thread) else {}
+    for cap in state.caps:
+        obj = cap.object
+        if type(obj) is not Reply:
+            assert cap.space is not None
+            found, key = flows[obj], (cap.space.label, _FLOW[cap.rights])
+            found[key] = found.get(key, 0) + 1
+    for obj, found in flows.items():
+        assert obj.flows == found, "flows are counted"
+        if len(found) > 1:
+            for (first, one), (second, two) in combinations(found, 2):
+                assert first == second or may(first, second) or not meet(one, two), (
+                    f"labels {first} and {second} share a {type(obj).__name__}"
+                )
+    for thread in state.threads:
         if thread.reply_cap is not None:
             assert thread.reply_cap.space is not None
             assert may(thread.label, thread.reply_cap.space.label), "no call crosses labels"
+
+
+@_state("a link is cut with the capability of either end")
+def links(state: State) -> None:
+    if state.cut is None:
+        return
+    for obj in state.objects:
+        if type(obj) is Link and obj not in state.cut:
+            for end, cap in obj.ends.items():
+                assert cap in obj.holders and cap.rights & end, "an end is cut with its capability"
+
+
+# Laws that need to know what was before
+
+
+@_memory("after a revoke nothing derived is left, and no mapping of one")
+def revocation(caps: Iterable[Capability[Any]], gone: Iterable[Mapping]) -> None:
+    """A revoke has returned: of the capabilities and mappings that it was to take."""
+    assert all(cap.space is None for cap in caps), "a revoke leaves no descendant"
+    left = [mapping for mapping in gone if mapping in mapping.frame.mappings]
+    assert not left, "a revoke returns when no mapping is left"
+
+
+@_memory("a message is delivered once")
+def delivery(on_its_way: bool) -> None:
+    """A message arrived, which was or was not on its way."""
+    assert on_its_way
+
+
+@_memory("a call is answered once, and fails only as the table says")
+def answers(spec: CallSpec | None, error: int) -> None:
+    """An answer came to a call, or to none."""
+    assert spec is not None, "an answer comes to a call"
+    assert not error or error in spec.errors, f"{spec.name} ends with {Error(error).name}"
+
+
+@_memory("who waits with a limit is not left waiting when nothing can happen any more")
+def progress(name: str, left: bool) -> None:
+    """Nothing can happen, and a thread is or is not left in a call that has to end."""
+    assert not left, f"{name} is left waiting"

@@ -2,19 +2,17 @@
 
 An actor is a thread with a script, or with an alphabet of calls from which it takes any.  The
 machine confirms what it has to in any order, lets time jump to the next deadline, raises
-interrupts, and may see a process die.  A world is saved and restored as a whole (``pickle``), so
-that what comes after each of several actions can be looked at from the same state.
+interrupts, and may see a process die.  ``snapshot`` keeps states of a world and puts them back.
 
-Beside the invariants of the state, two laws need memory and are kept here: a message is delivered
-at most once, and when a revoke returns, nothing is left of what was derived from its capability.
+Beside the laws over a state there are those that need memory, which a world has: of messages on
+their way, of what a revoke has to take, of calls that are not answered.
 """
 
 from __future__ import annotations
 
-import pickle
 from typing import Any, ClassVar, Final, NamedTuple
 
-from kernel.abi import CALLS, NULL, Error, Fault, ThreadState
+from kernel.abi import CALLS, FOREVER, NULL, CallSpec, Fault, Right, ThreadState
 from kernel.capability import Capability
 from kernel.effects import Cut, DropFrame, Effect, EndThread, Kill, Resume, Start, Unmap, Unmask
 from kernel.endpoint import Reply
@@ -24,10 +22,14 @@ from kernel.link import Link
 from kernel.machine.config import first_thread, give, new_space
 from kernel.machine.sim.machine import next_deadline
 from kernel.wire import check
+from tools.check import invariants
 
 SPECS: Final = {spec.name: spec for spec in CALLS}
 MEMORY: Final = 1 << 26
 _RECEIVING: Final = ("recv", "reply_recv")
+_NOTHING: Final[list[Effect]] = []
+MAPPING: Final = "mapping"
+"""The variable that holds a mapping; all others hold slots, as far as calls use them."""
 
 
 class V(str):
@@ -39,7 +41,7 @@ class V(str):
 class Step:
     """One system call of a script; what it returns goes into the variables ``into``.
 
-    Equal ones are one, which is not copied when a world is saved.
+    Equal ones are one.
     """
 
     _known: ClassVar[dict[Any, Step]] = {}
@@ -52,8 +54,12 @@ class Step:
             found.call, found.arguments, found.into = call, arguments, into
             flat = [x for one in arguments for x in (one if isinstance(one, list) else [one])]
             found.names = tuple(one for one in flat if isinstance(one, V))
-            found.number = len(cls._numbered)
-            cls._numbered.append(found)
+            found.number = len(cls._known)
+            found.spec = SPECS[call]
+            names = [name for name, _ in found.spec.arguments]
+            sent = "data" in names and call != "debug"
+            found.data = names.index("data") if sent else -1
+            found.limited = "timeout" in names and arguments[names.index("timeout")] != FOREVER
         return found
 
     call: str
@@ -61,31 +67,36 @@ class Step:
     into: tuple[str, ...]
     names: tuple[V, ...]
     number: int
-    _numbered: ClassVar[list[Step]] = []
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _numbered_step, (self.number,)
+    spec: CallSpec
+    data: int
+    """Which argument is the message's data; -1: none."""
+    limited: bool
+    """Whether it has a timeout that comes."""
 
     def __str__(self) -> str:
-        shown = ", ".join(_show(argument) for argument in self.arguments)
+        kinds = [kind for _, kind in self.spec.arguments]
+        shown = ", ".join(map(_show, kinds, self.arguments))
         into = f"{', '.join(self.into)} = " if self.into else ""
         return f"{into}{self.call}({shown})"
-
-
-def _numbered_step(number: int) -> Step:
-    return Step._numbered[number]
 
 
 def step(call: str, *arguments: Any, into: str = "") -> Step:
     return Step(call, arguments, tuple(into.split()))
 
 
-def _show(argument: Any) -> str:
+_NAMED: Final = {("timeout", FOREVER): "FOREVER", ("cap", NULL): "NULL"}
+_RIGHTS: Final = [(int(right), str(right.name)) for right in Right]
+
+
+def _show(kind: str, argument: Any) -> str:
+    """An argument as the field's names have it."""
     if isinstance(argument, V):
         return str.__str__(argument)
     if isinstance(argument, list):
-        return f"[{', '.join(_show(one) for one in argument)}]"
-    return repr(argument)
+        return f"[{', '.join(_show('cap', one) for one in argument)}]"
+    if kind == "rights":
+        return "|".join(name for right, name in _RIGHTS if argument & right) or "0"
+    return _NAMED.get((kind, argument), repr(argument))
 
 
 class Action(NamedTuple):
@@ -120,6 +131,7 @@ class Actor:
         self.variables: dict[str, int] = {}
         self.asked: Step | None = None  # the call that is not answered yet
         self.last: tuple[Any, ...] = ()  # the answer to the one before
+        self.sent = 0  # messages
         self.revoking: tuple[list[Capability[Any]], list[Mapping]] = ([], [])
 
     def able(self) -> bool:
@@ -258,13 +270,12 @@ class World:
 
     def ask(self, actor: Actor, call: Step) -> None:
         """Make a system call."""
-        spec = SPECS[call.call]
         values = [self._value(actor, argument) for argument in call.arguments]
-        if "data" in dict(spec.arguments) and spec.name != "debug":
-            place = [name for name, _ in spec.arguments].index("data")
-            values[place] = data = b"%s.%d" % (actor.name.encode(), actor.at)
+        if call.data >= 0:
+            actor.sent += 1
+            values[call.data] = data = b"%s.%d" % (actor.name.encode(), actor.sent)
             self.flying.add(data)
-        request = [spec.number, *values]
+        request = [call.spec.number, *values]
         check(request)
         actor.asked = call
         if call.call == "cap_revoke":
@@ -294,17 +305,17 @@ class World:
                     self.cut.append(link)
                 case Start() | DropFrame() | EndThread():
                     pass
+        self.kernel.effects = _NOTHING  # they are carried out, and no part of the state
 
     def _resume(self, effect: Resume) -> None:
         actor = next((one for one in self.actors if one.thread is effect.thread), None)
         if actor is None:
             return
         call, answer = actor.asked, effect.answer
-        assert call is not None, "an answer comes to a call, and once"
+        invariants.answers(None if call is None else call.spec, answer[0])
+        assert call is not None
         actor.asked, actor.last = None, answer
-        spec = SPECS[call.call]
         if answer[0]:
-            assert Error(answer[0]) in spec.errors, f"{spec.name} ends as the table says"
             return
         for name, value in zip(call.into, answer[1:], strict=False):
             if name != "_":
@@ -314,25 +325,27 @@ class World:
         elif call.call == "call":
             self._deliver(answer[2])
         elif call.call == "cap_revoke":
-            caps, mappings = actor.revoking
+            invariants.revocation(*actor.revoking)
             actor.revoking = ([], [])
-            assert all(cap.space is None for cap in caps), "a revoke leaves no descendant"
-            left = [one for one in mappings if one in one.frame.mappings]
-            assert not left, "a revoke returns when no mapping is left"
 
     def _deliver(self, data: bytes) -> None:
-        assert data in self.flying, "a message is delivered once"
+        invariants.delivery(data in self.flying)
         self.flying.discard(data)
 
-    # Saving
+    # Laws
 
-    def save(self) -> bytes:
-        return pickle.dumps(self, 5)
+    def check(self) -> None:
+        """Look at every law over a state."""
+        invariants.check(self.kernel, self.cut)
 
-    @staticmethod
-    def restore(saved: bytes) -> World:
-        found: World = pickle.loads(saved)
-        return found
+    def check_end(self) -> None:
+        """Nothing can happen any more: nobody who must go on is left in a call."""
+        for actor in self.actors:
+            call, state = actor.asked, actor.thread.state
+            waits = call is not None and state is not ThreadState.DEAD
+            must = state is ThreadState.UNMAPPING or (call is not None and call.limited)
+            kept = actor.thread.suspended  # its answer is held back, for ever
+            invariants.progress(actor.name, waits and must and not kept)
 
 
 def _makes(actor: Actor, call: Step) -> bool:

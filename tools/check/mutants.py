@@ -55,6 +55,8 @@ def applied(mutant: Mutant) -> Iterator[None]:
 
 
 def revoke_skips_a_child(patch: Patch) -> None:
+    """A revoke leaves the first capability that was derived."""
+
     def revoke(self: AnyCapability, waiter: Thread) -> None:
         for child in tuple(self.children)[1:]:
             revoke(child, waiter)
@@ -65,10 +67,12 @@ def revoke_skips_a_child(patch: Patch) -> None:
 
 
 def revoke_does_not_wait_for_others(patch: Patch) -> None:
+    """A revoke does not wait for mappings that were being removed before it."""
     patch.set(Frame, "settled", lambda *_: None)
 
 
 def delete_forgets_the_mappings(patch: Patch) -> None:
+    """A capability goes, and what was mapped through it stays."""
     remove = Mapping.remove
 
     def forget(self: Mapping, waiter: Thread | None, asked: bool = False) -> None:
@@ -89,14 +93,17 @@ def _derive(patch: Patch, rights: int, badge: int) -> None:
 
 
 def rights_grow(patch: Patch) -> None:
+    """A derived capability has all rights."""
     _derive(patch, int(ALL_RIGHTS), 0)
 
 
 def badge_changes(patch: Patch) -> None:
+    """A derived capability has another badge."""
     _derive(patch, 0, 1)
 
 
 def reply_is_not_used_up(patch: Patch) -> None:
+    """A call can be answered twice."""
     patch.set(Reply, "use", lambda self, _: self.caller)
 
 
@@ -114,10 +121,12 @@ def message_is_delivered_again(patch: Patch) -> None:
 
 
 def cancelled_thread_stays_in_its_queue(patch: Patch) -> None:
+    """A thread that gives up waiting is still in the queue."""
     patch.set(Thread, "cancel", lambda *_: None)
 
 
 def deadline_is_kept(patch: Patch) -> None:
+    """A call that was answered can still time out."""
     answer = Kernel.answer
 
     def keep(self: Kernel, thread: Thread, *arguments: Any) -> None:
@@ -129,37 +138,101 @@ def deadline_is_kept(patch: Patch) -> None:
 
 
 def receivers_are_not_counted(patch: Patch) -> None:
+    """An endpoint does not know that somebody can receive from it."""
     patch.set(Endpoint, "gained", lambda *_: None)
 
 
 def binding_outlives_its_capability(patch: Patch) -> None:
+    """A thread goes on to hear a notification that it has lost."""
     patch.set(Notification, "lost", lambda *_: None)
 
 
 def refund_is_forgotten(patch: Patch) -> None:
+    """The quota that a mapping took is not given back."""
     refund = Account.refund
     patch.set(Account, "refund", lambda self, size: size == MAPPING_COST or refund(self, size))
 
 
 def labels_are_not_asked(patch: Patch) -> None:
+    """A capability is installed whatever the labels."""
     patch.set(KernelObject, "conflicts", lambda *_: False)
 
 
 def taking_a_pair_away_takes_nothing(patch: Patch) -> None:
+    """Labels may not talk any more, and keep what they share."""
     patch.set(device, "_separate", lambda *_: None)
 
 
 def dead_space_keeps_its_capabilities(patch: Patch) -> None:
+    """A space ends and its capabilities stay."""
     patch.set(Space, "_release", lambda *_: None)
 
 
 def link_is_not_cut(patch: Patch) -> None:
+    """A link goes on when the capability to its end is gone."""
     patch.set(Link, "lost", lambda *_: None)
 
 
 def caller_is_forgotten(patch: Patch) -> None:
     """A reply that is lost leaves its caller waiting."""
     patch.set(Reply, "lost", lambda *_: None)
+
+
+def quota_is_not_charged(patch: Patch) -> None:
+    """A mapping costs nothing, and is paid back."""
+    charge = Account.charge
+    patch.set(Account, "charge", lambda self, size: size == MAPPING_COST or charge(self, size))
+
+
+def quota_has_no_limit(patch: Patch) -> None:
+    """What a quota has no room for is charged all the same."""
+
+    def charge(self: Account, size: int) -> bool:
+        self.used += size
+        return True
+
+    patch.set(Account, "charge", charge)
+
+
+def timeout_is_forgotten(patch: Patch) -> None:
+    """A call with a timeout waits for ever."""
+    patch.set(Kernel, "set_deadline", lambda *_: None)
+
+
+def unmapping_is_believed(patch: Patch) -> None:
+    """A revoke returns before the machine has confirmed that a mapping is gone."""
+
+    def finish(self: Thread, *results: Any) -> None:
+        self.kernel.answer(self, (0, *results))
+
+    patch.set(Thread, "finish", finish)
+
+
+def any_mapping_is_writable(patch: Patch) -> None:
+    """A frame that may only be read is mapped for writing."""
+    patch.set(Capability, "for_writing", lambda *_: True)
+
+
+def fault_is_lost(patch: Patch) -> None:
+    """A space's fault message is queued although somebody is there who would hear it."""
+
+    def post(self: Endpoint, space: Space, badge: int, *_: object) -> None:
+        space.posted = True
+        self.faults.append((space, badge, b""))
+
+    patch.set(Endpoint, "post_fault", post)
+
+
+def child_outlives_its_creator(patch: Patch) -> None:
+    """A space ends and those that it created go on."""
+
+    def release(self: Space, waiter: Thread | None) -> None:
+        self.children.clear()
+        for cap in tuple(self.caps.values()):
+            if cap.space is not None and not isinstance(cap.object, Space):
+                cap.delete()
+
+    patch.set(Space, "_release", release)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -180,4 +253,11 @@ MUTANTS: tuple[Mutant, ...] = (
     dead_space_keeps_its_capabilities,
     link_is_not_cut,
     caller_is_forgotten,
+    quota_is_not_charged,
+    quota_has_no_limit,
+    timeout_is_forgotten,
+    unmapping_is_believed,
+    any_mapping_is_writable,
+    fault_is_lost,
+    child_outlives_its_creator,
 )
