@@ -35,10 +35,11 @@ STEPS: Final = 400
 """Of a random walk."""
 _EPILOG: Final = """\
 examples:
-  cloister check                          everything, in less than half a minute
-  cloister check --depth 8 --no-mutants   millions of states
-  cloister check --only labels-part       one configuration
-  cloister check --mutants --save found   only the broken kernels; write down what breaks each
+  cloister check                           everything, to a moderate depth
+  cloister check --depth 10 --no-mutants   hundreds of thousands of states, in minutes; each
+                                           step deeper is two to three times as many
+  cloister check --only labels-part        one configuration
+  cloister check --mutants --save found    the broken kernels; write down what breaks each
   cloister check --replay found/rights-grow.json
 """
 
@@ -202,7 +203,7 @@ def hunt(name: str) -> Result | None:
 def _show(results: list[Result], mutants: dict[str, Result | None], hunted: float) -> None:
     if results:
         render.table(
-            ("configuration", "threads", "calls", "states", "transitions", "time", "verdict"),
+            ("configuration", "threads", "calls", "states", "transitions", "cpu", "verdict"),
             [_row(result) for result in results],
         )
         states = sum(result.found.states for result in results)
@@ -210,7 +211,7 @@ def _show(results: list[Result], mutants: dict[str, Result | None], hunted: floa
         rate = f", {states / seconds:,.0f} a second" if seconds > 1 else ""
         print(
             f"\n{len(results)} configurations, {states:,} distinct states, "
-            f"{len(invariants.LAWS)} invariants, {seconds:.1f}s{rate}"
+            f"{len(invariants.LAWS)} invariants, {seconds:.1f}s of processor time{rate}"
         )
     for result in results:
         _tell(f"{result.name} breaks a law", result)
