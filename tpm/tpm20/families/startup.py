@@ -47,7 +47,7 @@ def startup(tpm: Tpm, startup_type: int) -> None:
     _restore(tpm, saved, resume)
     _initialize_pcrs(tpm, saved, resume)
     dictionary_attack.startup(tpm, tpm.was_orderly)
-    _initialize_nv(tpm, resume)
+    _initialize_nv(tpm, saved, resume)
     if not tpm.was_orderly:
         state.clock_safe = False
     state.orderly = NOT_ORDERLY
@@ -86,18 +86,22 @@ def _initialize_pcrs(tpm: Tpm, saved: Saved | None, resume: bool) -> None:
     tpm.reset.pcr_counter += len(renewed)
 
 
-def _initialize_nv(tpm: Tpm, resume: bool) -> None:
-    """Locks and values of NV Indices that end with a startup (part 1, 37.2.9 and 37.7)."""
+def _initialize_nv(tpm: Tpm, saved: Saved | None, resume: bool) -> None:
+    """Locks and values of NV Indices that end with a startup (part 1, 37.2.9 and 37.7).
+
+    The value of an orderly Index ends with every TPM Reset, orderly or not (part 2, 13.4).
+    """
+    if resume:
+        return
+    ends = TPMA_NV.CLEAR_STCLEAR
+    if saved is None:
+        ends |= TPMA_NV.ORDERLY
     for index in tpm.state.nv.values():
-        bits = index.public.attributes
-        if not resume:
-            bits &= ~TPMA_NV.READLOCKED
-            if not bits & TPMA_NV.WRITEDEFINE or not bits & TPMA_NV.WRITTEN:
-                bits &= ~TPMA_NV.WRITELOCKED
-            if bits & TPMA_NV.CLEAR_STCLEAR and index.kind != NT.COUNTER:
-                bits &= ~TPMA_NV.WRITTEN
-        if bits & TPMA_NV.ORDERLY and not tpm.was_orderly and index.kind != NT.COUNTER:
+        bits = index.public.attributes & ~TPMA_NV.READLOCKED
+        if bits & ends and index.kind != NT.COUNTER:
             bits &= ~TPMA_NV.WRITTEN
+        if not bits & TPMA_NV.WRITEDEFINE or not bits & TPMA_NV.WRITTEN:
+            bits &= ~TPMA_NV.WRITELOCKED
         if bits != index.public.attributes:
             index.public = index.public._replace(attributes=bits)
             index._name = b""
