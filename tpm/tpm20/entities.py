@@ -107,7 +107,7 @@ _PERMANENT = Kind(
     auth_available=lambda tpm, handle, code, role: True,
     policy_available=lambda tpm, handle, code, role: bool(_permanent_policy(tpm, handle)[1]),
     requires_policy=_admin_needs_policy,
-    hierarchy=lambda tpm, handle: RH.NULL if handle == RH.LOCKOUT else handle,
+    hierarchy=lambda tpm, handle: RH.OWNER if handle == RH.LOCKOUT else handle,
 )
 
 
@@ -127,7 +127,7 @@ _PCR = Kind(
     auth_available=lambda tpm, handle, code, role: True,
     policy_available=lambda tpm, handle, code, role: handle in AUTH_PCRS,
     requires_policy=lambda tpm, handle, role: _pcr_policy(tpm, handle)[0] != ALG.NULL,
-    hierarchy=lambda tpm, handle: RH.NULL,
+    hierarchy=lambda tpm, handle: RH.OWNER,
 )
 
 
@@ -368,7 +368,7 @@ def requires_policy(tpm: Tpm, handle: int, role: int) -> bool:
 
 
 def hierarchy(tpm: Tpm, handle: int) -> int:
-    """The hierarchy that the entity belongs to."""
+    """The hierarchy that the entity belongs to: lockout and PCRs to the owner's."""
     return KINDS[handle >> 24].hierarchy(tpm, handle)
 
 

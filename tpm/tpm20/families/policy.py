@@ -273,7 +273,9 @@ def policy_nv(
     held = tpm.sessions[session]
     if held.kind != SE.TRIAL:
         index = readable(tpm, auth, nv_index)
-        _check_condition(index.data, operand_b, offset, operation)
+        operand_a = _operand_a(index.data, operand_b, offset, RC.SIZE + P(1))
+        if not conditions.holds(operation, operand_a, operand_b):
+            raise TpmError(RC.POLICY)
     arguments = _argument_digest(held, operand_b, offset, operation)
     extend(held, CC.PolicyNV, arguments + entities.name(tpm, nv_index))
 
@@ -283,20 +285,21 @@ def policy_counter_timer(
 ) -> None:
     """Part 3, 23.10: the octets of a TPMS_TIME_INFO are compared."""
     held = tpm.sessions[session]
-    if held.kind != SE.TRIAL:
-        current = encode(TimeInfo, read_clock(tpm)[0])
-        _check_condition(current, operand_b, offset, operation)
+    current = encode(TimeInfo, read_clock(tpm)[0])
+    operand_a = _operand_a(current, operand_b, offset, RC.RANGE)
+    if held.kind != SE.TRIAL and not conditions.holds(operation, operand_a, operand_b):
+        raise TpmError(RC.POLICY)
     extend(held, CC.PolicyCounterTimer, _argument_digest(held, operand_b, offset, operation))
 
 
-def _check_condition(content: bytes, operand_b: bytes, offset: int, operation: int) -> None:
+def _operand_a(content: bytes, operand_b: bytes, offset: int, too_long: int) -> bytes:
+    """As much of `content` as is compared with operandB."""
     if offset > len(content):
         raise TpmError(RC.VALUE + P(2))
     operand_a = content[offset : offset + len(operand_b)]
     if len(operand_a) != len(operand_b):
-        raise TpmError(RC.SIZE + P(1))
-    if not conditions.holds(operation, operand_a, operand_b):
-        raise TpmError(RC.POLICY)
+        raise TpmError(too_long)
+    return operand_a
 
 
 def _argument_digest(session: Session, operand_b: bytes, offset: int, operation: int) -> bytes:
@@ -344,8 +347,8 @@ def policy_physical_presence(tpm: Tpm, session: int) -> None:
     held.policy.physical_presence = True
 
 
-def _check_hash(session: Session, value: bytes, same_kind: bytes | None) -> None:
-    """`value` has the size of a hash and is the first, or what there is of the same kind."""
+def _check_hash(session: Session, value: bytes, same_kind: bytes) -> None:
+    """`value` has the right size, and no other hash was there before, but for an equal one."""
     if len(value) != DIGEST_SIZE[session.hash_alg]:
         raise TpmError(RC.SIZE + P(1))
     if _bound_hash(session) and value != same_kind:
@@ -361,9 +364,9 @@ def policy_cp_hash(tpm: Tpm, session: int, cp_hash: bytes) -> None:
 
 
 def policy_name_hash(tpm: Tpm, session: int, name_hash: bytes) -> None:
-    """Part 3, 23.14."""
+    """Part 3, 23.14: not even the same nameHash a second time."""
     held = tpm.sessions[session]
-    _check_hash(held, name_hash, None)
+    _check_hash(held, name_hash, b"")
     extend(held, CC.PolicyNameHash, name_hash)
     held.policy.name_hash = name_hash
 
@@ -371,7 +374,12 @@ def policy_name_hash(tpm: Tpm, session: int, name_hash: bytes) -> None:
 def policy_template(tpm: Tpm, session: int, template_hash: bytes) -> None:
     """Part 3, 23.21."""
     held = tpm.sessions[session]
-    _check_hash(held, template_hash, held.policy.template_hash)
+    before = held.policy.template_hash
+    if before and before != template_hash:
+        raise TpmError(RC.VALUE + P(1))
+    if _bound_hash(held) != before:
+        raise TpmError(RC.CPHASH)
+    _check_hash(held, template_hash, before)
     extend(held, CC.PolicyTemplate, template_hash)
     held.policy.template_hash = template_hash
 
