@@ -6,6 +6,12 @@ the primality test: Python's `pow` takes 3.5 ms for 1024 bits, OpenSSL's 0.3 ms.
 no modular exponentiation as such, but one is inside of the verification of an RSA signature, and
 `_fermat` borrows it. `ctypes` into the system's libcrypto would be as fast and was rejected: which
 libcrypto there is, and whether, differs from host to host, and a key must not depend on that.
+
+`ecc_multiply`: the library's ECDH gives the x coordinate of a product alone; many commands answer
+with the whole point.
+
+`rsa_public`, `rsa_private`: RSA without padding, which TPM_ALG_NULL as a scheme asks for (part 1,
+B.4). The private operation is blinded, because `pow` takes a time that depends on its operands.
 """
 
 from __future__ import annotations
@@ -14,9 +20,12 @@ import hashlib
 from math import gcd
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from tpm.tpm20 import crypto
 from tpm.tpm20.crypto import Random
+from tpm.tpm20.curves import CURVE
+from tpm.tpm20.structures import EccPoint
 
 _SIEVE_LIMIT = 1 << 15
 _WINDOW = 4096
@@ -114,3 +123,50 @@ def rsa_primes(bits: int, exponent: int, random: Random) -> tuple[int, int]:
         second = _prime(half, exponent, random)
         if abs(first - second).bit_length() > half - 100:
             return first, second
+
+
+def ecc_multiply(curve: int, scalar: int, point: EccPoint) -> EccPoint:
+    """scalar times a point, both coordinates as long as the field.
+
+    Raises ValueError if the point is not on the curve or the product is the point at infinity.
+    """
+    peer = crypto.ecc_public(curve, point)
+    numbers = peer.public_numbers()
+    p, size, order = CURVE[curve].p, CURVE[curve].size, crypto.CURVE_ORDER[curve]
+    scalar %= order
+    own = ec.derive_private_key(scalar, crypto.CURVES[curve])
+    x_octets = own.exchange(ec.ECDH(), peer)
+    if scalar in (1, order - 1):
+        y = numbers.y if scalar == 1 else p - numbers.y
+        return EccPoint(x_octets, y.to_bytes(size, "big"))
+    # Of the two points with this x coordinate it is the one whose sum with `point` has the x
+    # coordinate of the next product.
+    following = ec.derive_private_key(scalar + 1, crypto.CURVES[curve]).exchange(ec.ECDH(), peer)
+    even = ec.EllipticCurvePublicKey.from_encoded_point(crypto.CURVES[curve], b"\2" + x_octets)
+    x, y = int.from_bytes(x_octets, "big"), even.public_numbers().y
+    slope = (y - numbers.y) * pow(x - numbers.x, -1, p)
+    if (slope * slope - x - numbers.x - int.from_bytes(following, "big")) % p:
+        y = p - y
+    return EccPoint(x_octets, y.to_bytes(size, "big"))
+
+
+def rsa_public(modulus: int, exponent: int, number: int) -> int:
+    """RSAEP (RFC 8017, 5.1.1); ValueError if the number is not less than the modulus."""
+    if number >= modulus:
+        raise ValueError("message representative out of range")
+    return pow(number, exponent, modulus)
+
+
+def rsa_private(key: rsa.RSAPrivateKey, number: int, random: Random) -> int:
+    """RSADP (RFC 8017, 5.1.2); ValueError if the number is not less than the modulus."""
+    private = key.private_numbers()
+    modulus, exponent = private.public_numbers.n, private.public_numbers.e
+    if number >= modulus:
+        raise ValueError("ciphertext representative out of range")
+    blind = int.from_bytes(random((modulus.bit_length() + 7) // 8), "big") % modulus
+    blind = max(blind, 2)
+    blinded = number * pow(blind, exponent, modulus) % modulus
+    first = pow(blinded, private.dmp1, private.p)
+    second = pow(blinded, private.dmq1, private.q)
+    result = second + private.q * ((first - second) * private.iqmp % private.p)
+    return result * pow(blind, -1, modulus) % modulus

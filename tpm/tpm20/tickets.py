@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tpm.tpm20 import crypto
-from tpm.tpm20.constants import CONTEXT_HASH, RH
+from tpm.tpm20.constants import CONTEXT_HASH, RH, ST
 from tpm.tpm20.structures import Ticket
 
 if TYPE_CHECKING:
@@ -27,3 +27,8 @@ def is_genuine(tpm: Tpm, ticket: Ticket, content: bytes) -> bool:
     """This TPM made the ticket about `content`, since the proof last changed."""
     expected = make(tpm, ticket.tag, ticket.hierarchy, content)
     return crypto.equal(expected.digest, ticket.digest)
+
+
+def hashcheck(tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes) -> Ticket:
+    """The ticket that says that this TPM computed `digest`, of data that a TPM would not make."""
+    return make(tpm, ST.HASHCHECK, hierarchy, hash_alg.to_bytes(2, "big") + digest)

@@ -1,0 +1,58 @@
+"""The constants of the elliptic curves (FIPS 186-4, D.1.2; part 2, 11.2.5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tpm.tpm20.constants import ALG, ECC
+
+
+class Curve(NamedTuple):
+    """y^2 = x^3 - 3 x + b over the integers modulo p; the cofactor is 1."""
+
+    bits: int
+    p: int
+    b: int
+    gx: int
+    gy: int
+    hash_alg: int
+    """The hash algorithm that is as strong as the curve."""
+
+    @property
+    def size(self) -> int:
+        """Octets of a coordinate."""
+        return (self.bits + 7) // 8
+
+
+CURVE: dict[int, Curve] = {
+    ECC.NIST_P256: Curve(
+        bits=256,
+        p=2**256 - 2**224 + 2**192 + 2**96 - 1,
+        b=0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+        gx=0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+        gy=0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+        hash_alg=ALG.SHA256,
+    ),
+    ECC.NIST_P384: Curve(
+        bits=384,
+        p=2**384 - 2**128 - 2**96 + 2**32 - 1,
+        b=0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F << 160
+        | 0x5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+        gx=0xAA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E0 << 160
+        | 0x82542A385502F25DBF55296C3A545E3872760AB7,
+        gy=0x3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113 << 160
+        | 0xB5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F,
+        hash_alg=ALG.SHA384,
+    ),
+    ECC.NIST_P521: Curve(
+        bits=521,
+        p=2**521 - 1,
+        b=0x0051953EB9618E1C9A1F929A21A0B68540EEA2DA725B99B315F3B8B489918EF109E1 << 256
+        | 0x56193951EC7E937B1652C0BD3BB1BF073573DF883D2C34F1EF451FD46B503F00,
+        gx=0x00C6858E06B70404E9CD9E3ECB662395B4429C648139053FB521F828AF606B4D3DBA << 256
+        | 0xA14B5E77EFE75928FE1DC127A2FFA8DE3348B3C1856A429BF97E7E31C2E5BD66,
+        gy=0x011839296A789A3BC0045C8A5FB42C7D1BD998F54449579B446817AFBD17273E662C << 256
+        | 0x97EE72995EF42640C550B9013FAD0761353C7086A272C24088BE94769FD16650,
+        hash_alg=ALG.SHA512,
+    ),
+}
