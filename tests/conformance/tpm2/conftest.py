@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support import tpms
 
@@ -94,6 +96,12 @@ class Client:
         name = f"{context}.pem"
         self("readpublic", "-Q", "-c", context, "-f", "pem", "-o", name)
         return name
+
+    def verified(self, context: str, signature: str, message: bytes) -> None:
+        """An ECDSA signature with SHA-256, verified without the TPM."""
+        public = serialization.load_pem_public_key(self.read(self.pem(context)))
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        public.verify(self.read(signature), message, ec.ECDSA(hashes.SHA256()))
 
     def policy(self, *commands: tuple[str, ...], name: str = "a.policy") -> str:
         """The file of the digest that these policy commands make in a trial session."""
