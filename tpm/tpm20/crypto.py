@@ -13,12 +13,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 try:  # where cryptography keeps the modes that are no longer recommended to others
-    from cryptography.hazmat.decrepit.ciphers.modes import CFB
+    from cryptography.hazmat.decrepit.ciphers.modes import CFB, OFB
 except ImportError:
-    from cryptography.hazmat.primitives.ciphers.modes import CFB
+    from cryptography.hazmat.primitives.ciphers.modes import CFB, OFB
 
 from tpm.tpm20.constants import ALG, ECC
 from tpm.tpm20.structures import EccPoint, Public
@@ -130,6 +130,21 @@ def cfb_encrypt(key: bytes, iv: bytes, octets: bytes) -> bytes:
 def cfb_decrypt(key: bytes, iv: bytes, octets: bytes) -> bytes:
     """The inverse of `cfb_encrypt`."""
     return Cipher(algorithms.AES(key), CFB(iv)).decryptor().update(octets)
+
+
+_MODES: dict[int, Callable[[bytes], Any]] = {
+    ALG.CTR: modes.CTR,
+    ALG.OFB: OFB,
+    ALG.CBC: modes.CBC,
+    ALG.CFB: CFB,
+    ALG.ECB: lambda iv: modes.ECB(),
+}
+
+
+def aes(key: bytes, mode: int, iv: bytes, octets: bytes, decrypt: bool) -> bytes:
+    """AES of whole blocks in any mode; the IV is empty for ECB."""
+    cipher = Cipher(algorithms.AES(key), _MODES[mode](iv))
+    return (cipher.decryptor() if decrypt else cipher.encryptor()).update(octets)
 
 
 class Drbg:

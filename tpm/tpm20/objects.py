@@ -11,6 +11,8 @@ from typing import Any
 from tpm.tpm20 import crypto
 from tpm.tpm20.codec import codec, decode, encode, write_buffer
 from tpm.tpm20.constants import ALG, RC, RH, TPMA_OBJECT, TpmError
+from tpm.tpm20.plain import StateError
+from tpm.tpm20.running import Running, RunningCmac, RunningHash, RunningHmac
 from tpm.tpm20.structures import DIGEST_SIZE, Digest, Iv, Public, Sensitive
 
 _PARENT = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
@@ -82,13 +84,41 @@ class Object:
 
 @dataclass(slots=True)
 class Sequence:
-    """A hash, HMAC or event sequence in a slot (part 1, 32.4): the hashing family's to fill."""
+    """A hash, MAC or event sequence in a slot (part 1, 32.4): one of the three is there."""
 
     auth: bytes
-    kind: int
-    hash_alg: int
-    key: bytes = b""
-    data: bytes = b""
+    """authValue without trailing zeros."""
+    hashes: list[RunningHash] = field(default_factory=list)
+    """One for a hash sequence, one for each bank of PCRs for an event sequence."""
+    hmac: RunningHmac | None = None
+    cmac: RunningCmac | None = None
+    is_event: bool = False
+    first: bytes | None = None
+    """The beginning of a hash sequence's first buffer, if one has come: is it the TPM's word?"""
+
+    @property
+    def mac(self) -> RunningHmac | RunningCmac | None:
+        """What a MAC sequence computes."""
+        return self.hmac or self.cmac
+
+    @property
+    def running(self) -> list[Running]:
+        """All that the sequence computes."""
+        mac = self.mac
+        return [*self.hashes] if mac is None else [mac]
+
+    def fold(self) -> None:
+        """Become small enough for a context."""
+        for one in self.running:
+            one.fold()
+
+    def check(self) -> None:
+        """Raise `StateError` for what no command can have made."""
+        for one in self.running:
+            one.check()
+        kinds = (bool(self.hashes), self.hmac is not None, self.cmac is not None)
+        if sum(kinds) != 1 or (len(self.hashes) > 1 and not self.is_event):
+            raise StateError("a sequence of no kind")
 
 
 Slot = Object | Sequence

@@ -75,6 +75,8 @@ class Volatile:
         room = range(HR.TRANSIENT, HR.TRANSIENT + MAX_LOADED_OBJECTS)
         if any(handle not in room for handle in handles):
             raise StateError("an object outside of the slots")
+        for sequence in self.sequences.values():
+            sequence.check()
         for handle, session in self.sessions.items():
             if handle != session.handle or handle & 0xFFFFFF >= MAX_ACTIVE_SESSIONS:
                 raise StateError("a session outside of the slots")

@@ -73,6 +73,7 @@ def context_save(tpm: Tpm, save: int) -> tuple[Context]:
     tpm.void_shutdown()
     tpm.reset.object_context_id += 1
     if isinstance(held, Sequence):
+        held.fold()
         saved_handle, hierarchy = _SEQUENCE, RH.NULL
     else:
         saved_handle = _ST_CLEAR_OBJECT if held.st_clear else _OBJECT
