@@ -22,12 +22,14 @@ def record(tpm: Tpm, hashes: Hashes, parameters: bytes) -> None:
     """After a command has succeeded: extend the digest, if the command is audited.
 
     The first audited command after the digest was read, or its algorithm changed, starts a new
-    digest and increments the audit counter.
+    digest and increments the audit counter. A digest that goes on after Shutdown(STATE) saved it
+    ends that shutdown: a resume must not take the entry back.
     """
     state = tpm.state
     if hashes.code not in state.audit_commands or tpm.audit_alg_changed:
         tpm.audit_alg_changed = False
         return
+    tpm.void_shutdown()
     alg = state.audit_alg
     hashes.answer(parameters)
     if not tpm.reset.command_audit_digest:

@@ -268,7 +268,7 @@ class PcrSelection(NamedTuple):
 
 
 PcrSelections = Annotated[list[PcrSelection], listing(PcrSelection, len(HASHES))]
-CommandCodes = Annotated[list[int], listing(Uint32, 256)]
+CommandCodes = Annotated[list[int], listing(Uint32, (MAX_CAP_BUFFER - 8) // 4)]
 AlgList = Annotated[list[int], listing(Uint16, MAX_ALG_LIST)]
 AlgIds = Annotated[list[int], listing(Uint16, MAX_ALG_LIST)]
 
