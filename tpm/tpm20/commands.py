@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import keyword
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -73,8 +74,12 @@ _BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def function_name(command: str) -> str:
-    """The name of a command's function: `HierarchyChangeAuth` is `hierarchy_change_auth`."""
-    return _BOUNDARY.sub("_", command).lower()
+    """The name of a command's function: `HierarchyChangeAuth` is `hierarchy_change_auth`.
+
+    Where that is a word of Python's, an underscore follows: `Import` is `import_`.
+    """
+    name = _BOUNDARY.sub("_", command).lower()
+    return name + "_" if keyword.iskeyword(name) else name
 
 
 def _typed(handle: Any) -> tuple[Reader, int]:

@@ -256,8 +256,12 @@ def ecc_generate(curve: int, random: Random) -> tuple[bytes, EccPoint]:
     size = CURVE_BYTES[curve]
     extra = int.from_bytes(random(size + 8), "big")
     scalar = extra % (CURVE_ORDER[curve] - 1) + 1
-    key = ec.derive_private_key(scalar, CURVES[curve])
-    return scalar.to_bytes(size, "big"), ecc_point(key.public_key(), curve)
+    return scalar.to_bytes(size, "big"), ecc_generator_multiple(curve, scalar)
+
+
+def ecc_generator_multiple(curve: int, scalar: int) -> EccPoint:
+    """The curve's generator times a scalar between 0 and the order."""
+    return ecc_point(ec.derive_private_key(scalar, CURVES[curve]).public_key(), curve)
 
 
 def ecc_private(curve: int, scalar: bytes) -> ec.EllipticCurvePrivateKey:

@@ -8,7 +8,7 @@ no modular exponentiation as such, but one is inside of the verification of an R
 libcrypto there is, and whether, differs from host to host, and a key must not depend on that.
 
 `ecc_multiply`: the library's ECDH gives the x coordinate of a product alone; many commands answer
-with the whole point.
+with the whole point. `ecc_add`: it has no sum of points, which EC Schnorr's verification needs.
 
 `rsa_public`, `rsa_private`: RSA without padding, which TPM_ALG_NULL as a scheme asks for (part 1,
 B.4). The private operation is blinded, because `pow` takes a time that depends on its operands.
@@ -148,6 +148,20 @@ def ecc_multiply(curve: int, scalar: int, point: EccPoint) -> EccPoint:
     if (slope * slope - x - numbers.x - int.from_bytes(following, "big")) % p:
         y = p - y
     return EccPoint(x_octets, y.to_bytes(size, "big"))
+
+
+def ecc_add(curve: int, one: EccPoint, other: EccPoint) -> EccPoint:
+    """The sum of two public points of the curve; ValueError if it is the point at infinity."""
+    p, size = CURVE[curve].p, CURVE[curve].size
+    x1, y1, x2, y2 = [int.from_bytes(number, "big") for number in (*one, *other)]
+    if x1 == x2:
+        if y1 != y2:
+            raise ValueError("the point at infinity")
+        return ecc_multiply(curve, 2, one)
+    slope = (y2 - y1) * pow(x2 - x1, -1, p) % p
+    x = (slope * slope - x1 - x2) % p
+    y = (slope * (x1 - x) - y1) % p
+    return EccPoint(x.to_bytes(size, "big"), y.to_bytes(size, "big"))
 
 
 def rsa_public(modulus: int, exponent: int, number: int) -> int:

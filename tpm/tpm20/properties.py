@@ -1,4 +1,4 @@
-"""What the TPM says of itself: algorithms and properties (part 2, 6.13; PC Client profile)."""
+"""What the TPM says of itself: algorithms, properties (part 2, 6.13; PC Client profile), time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tpm.tpm20 import constants as c
 from tpm.tpm20.constants import ALG, PT, TPMA_ALGORITHM, TPMA_PERMANENT, TPMA_STARTUP_CLEAR
-from tpm.tpm20.structures import CURVES
+from tpm.tpm20.structures import CURVES, ClockInfo, TimeInfo
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
@@ -167,3 +167,10 @@ def _variable(tpm: Tpm) -> dict[int, int]:
         PT.AUDIT_COUNTER_0: state.audit_counter >> 32,
         PT.AUDIT_COUNTER_1: state.audit_counter & 0xFFFFFFFF,
     }
+
+
+def time_info(tpm: Tpm) -> TimeInfo:
+    """TPMS_TIME_INFO as it is now (part 1, 36)."""
+    state = tpm.state
+    clock = ClockInfo(tpm.clock, state.reset_count, tpm.reset.restart_count, state.clock_safe)
+    return TimeInfo(tpm.time, clock)

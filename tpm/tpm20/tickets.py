@@ -32,3 +32,8 @@ def is_genuine(tpm: Tpm, ticket: Ticket, content: bytes) -> bool:
 def hashcheck(tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes) -> Ticket:
     """The ticket that says that this TPM computed `digest`, of data that a TPM would not make."""
     return make(tpm, ST.HASHCHECK, hierarchy, hash_alg.to_bytes(2, "big") + digest)
+
+
+def is_hashcheck(tpm: Tpm, ticket: Ticket, hash_alg: int, digest: bytes) -> bool:
+    """The ticket is `hashcheck`'s for that digest."""
+    return is_genuine(tpm, ticket, hash_alg.to_bytes(2, "big") + digest)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from tpm.tpm20 import crypto, crypto_raw
+from tpm.tpm20 import commits, crypto, crypto_raw
 from tpm.tpm20.constants import ALG, RC, TPMA_OBJECT, H, P, TpmError
 from tpm.tpm20.curves import CURVE
 from tpm.tpm20.objects import Object
@@ -147,3 +147,25 @@ def ecc_parameters(tpm: Tpm, curve: int) -> tuple[EccDetail]:
     p, a, b, gx, gy, n = [number.to_bytes(facts.size, "big") for number in numbers]
     kdf = Scheme(ALG.KDF1_SP800_56A, facts.hash_alg, 0)
     return (EccDetail(curve, facts.bits, kdf, NO_SCHEME, p, a, b, gx, gy, n, b"\1"),)
+
+
+def z_gen_2_phase(
+    tpm: Tpm, key_a: int, in_qs_b: EccPoint, in_qe_b: EccPoint, in_scheme: int, counter: int
+) -> tuple[EccPoint, EccPoint]:
+    """Part 3, 14.7: both products of an exchange with a static and an ephemeral key."""
+    held = _private_key(tpm, key_a, ALG.ECC)
+    if held.public.parameters.scheme.scheme not in (ALG.NULL, in_scheme):
+        raise TpmError(RC.SCHEME + P(3))
+    curve = held.public.parameters.curve
+    for parameter, point in enumerate((in_qs_b, in_qe_b), 1):
+        try:
+            crypto.ecc_public(curve, point)
+        except ValueError:
+            raise TpmError(RC.ECC_POINT + P(parameter)) from None
+    ephemeral = commits.waiting_scalar(tpm, counter, curve, b"")
+    if ephemeral is None:
+        raise TpmError(RC.VALUE + P(4))
+    static_z = _product(held, in_qs_b, 1)
+    ephemeral_z = crypto_raw.ecc_multiply(curve, ephemeral, in_qe_b)
+    commits.end(tpm, counter)
+    return static_z, ephemeral_z

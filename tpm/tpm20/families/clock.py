@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tpm.tpm20.constants import RC, P, TpmError
-from tpm.tpm20.structures import ClockInfo, TimeInfo
+from tpm.tpm20.properties import time_info
+from tpm.tpm20.structures import TimeInfo
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
@@ -16,15 +17,9 @@ _STEPS = {-3: -50, -2: -10, -1: -1, 0: 0, 1: 1, 2: 10, 3: 50}
 _MOST = 150
 
 
-def clock_info(tpm: Tpm) -> ClockInfo:
-    """TPMS_CLOCK_INFO as it is now."""
-    reset = tpm.reset
-    return ClockInfo(tpm.clock, tpm.state.reset_count, reset.restart_count, tpm.state.clock_safe)
-
-
 def read_clock(tpm: Tpm) -> tuple[TimeInfo]:
     """Part 3, 29.1."""
-    return (TimeInfo(tpm.time, clock_info(tpm)),)
+    return (time_info(tpm),)
 
 
 def clock_set(tpm: Tpm, auth: int, new_time: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tpm.tpm20 import crypto, entities
+from tpm.tpm20.attestation import Attested, Signer
 from tpm.tpm20.constants import (
     MAX_NV_BUFFER,
     MAX_NV_INDICES,
@@ -16,13 +17,20 @@ from tpm.tpm20.constants import (
     NV_MEMORY_SIZE,
     RC,
     RH,
+    ST,
     TPMA_NV,
     H,
     P,
     TpmError,
 )
 from tpm.tpm20.state import NvIndex
-from tpm.tpm20.structures import DIGEST_SIZE, NvPublic
+from tpm.tpm20.structures import (
+    DIGEST_SIZE,
+    NvCertifyInfo,
+    NvDigestCertifyInfo,
+    NvPublic,
+    Scheme,
+)
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
@@ -307,3 +315,33 @@ def nv_read_lock(tpm: Tpm, auth: int, nv_index: int) -> None:
     if not index.public.attributes & TPMA_NV.READ_STCLEAR:
         raise TpmError(RC.ATTRIBUTES + H(2))
     _set_attributes(tpm, index, TPMA_NV.READLOCKED)
+
+
+def nv_certify(
+    tpm: Tpm,
+    sign: int,
+    auth: int,
+    nv_index: int,
+    qualifying_data: bytes,
+    in_scheme: Scheme,
+    size: int,
+    offset: int,
+) -> Attested:
+    """Part 3, 31.16: the contents, or their digest where size and offset are zero."""
+    signer = Signer.of(tpm, sign, 1, in_scheme, 2)
+    index = readable(tpm, auth, nv_index)
+    held = index.public.data_size
+    if size > MAX_NV_BUFFER:
+        raise TpmError(RC.VALUE + P(3))
+    if offset > held:
+        raise TpmError(RC.VALUE + P(4))
+    if offset + size > held:
+        raise TpmError(RC.NV_RANGE)
+    name = entities.name(tpm, nv_index)
+    if size == offset == 0:
+        digest = crypto.digest(signer.scheme.hash_alg, index.data)
+        attested = NvDigestCertifyInfo(name, digest)
+        return signer.attest(tpm, ST.ATTEST_NV_DIGEST, qualifying_data, attested)
+    contents = index.data[offset : offset + size]
+    info = NvCertifyInfo(name, offset, contents)
+    return signer.attest(tpm, ST.ATTEST_NV, qualifying_data, info)
