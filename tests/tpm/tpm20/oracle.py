@@ -10,6 +10,7 @@ import tempfile
 import time
 from types import TracebackType
 
+_RETRY = struct.pack(">I", 0x922)
 AVAILABLE = shutil.which("swtpm") is not None
 
 
@@ -30,13 +31,15 @@ class Oracle:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="oracle-")
+        self.folder = self._folder.name
+        """Where its state is."""
         self._port = _free_port()
         self._process = subprocess.Popen(
             [
                 *("swtpm", "socket", "--tpm2", "--flags", "not-need-init"),
                 *("--server", f"type=tcp,port={self._port}"),
                 *("--ctrl", f"type=tcp,port={self._port + 1}"),
-                *("--tpmstate", f"dir={self._folder.name}"),
+                *("--tpmstate", f"dir={self.folder}"),
             ],
             stderr=subprocess.DEVNULL,
         )
@@ -51,6 +54,11 @@ class Oracle:
         raise RuntimeError("swtpm does not listen")
 
     def execute(self, command: bytes) -> bytes:
+        """The response; a command that swtpm wants to have again (TPM_RC_RETRY) is sent again."""
+        response = self._once(command)
+        return self._once(command) if response[6:10] == _RETRY else response
+
+    def _once(self, command: bytes) -> bytes:
         self._data.sendall(command)
         header = self._receive(10)
         size = struct.unpack(">I", header[2:6])[0]
@@ -67,8 +75,15 @@ class Oracle:
 
     def power_on(self) -> None:
         """_TPM_Init."""
+        self._control(2, bytes(4))
+
+    def set_locality(self, locality: int) -> None:
+        """The locality of the commands from now on."""
+        self._control(5, bytes((locality,)))
+
+    def _control(self, code: int, content: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self._port + 1)) as control:
-            control.sendall(struct.pack(">II", 2, 0))
+            control.sendall(struct.pack(">I", code) + content)
             assert control.recv(4) == bytes(4)
 
     def __enter__(self) -> Oracle:
@@ -80,6 +95,9 @@ class Oracle:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._data.close()
         self._process.terminate()
         self._process.wait(10)
