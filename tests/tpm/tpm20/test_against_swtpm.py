@@ -62,6 +62,7 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="swtpm is not installed")
 DIFFERENT = {
     "tag": "part 3, 5.2.1 asks for TPM_RC_BAD_TAG; swtpm answers TPM_RC_VALUE",
     "cut context": "swtpm's code does not name the parameter",
+    "too long for RSA": "swtpm answers TPM_RC_FAILURE where part 3, 14.2, has TPM_RC_VALUE",
     "persistent parent": "swtpm needs a free slot to use a persistent object",
     "curves": "swtpm has P-192, P-224 and BN P-256",
     "AES-192": "the PC Client profile does not ask for it",
@@ -125,7 +126,12 @@ def compare(scenario: Scenario, oracle: Oracle) -> None:
         side.client.startup()
         scenario(side)
     assert len(ours.log) > 5
-    assert ours.log == theirs.log
+    failed = ("0x101", "0x84")
+    pairs = list(zip(ours.log, theirs.log, strict=True))
+    assert [one for one, other in pairs] == [
+        (name, "0x84") if (result, one[1]) == failed else (name, result)
+        for one, (name, result) in pairs
+    ]
 
 
 def headers(side: Side) -> None:

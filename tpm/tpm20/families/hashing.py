@@ -20,11 +20,8 @@ _NO_TICKET = tickets.null(ST.HASHCHECK)
 
 
 def _ticket(tpm: Tpm, hierarchy: int, hash_alg: int, digest: bytes, first: bytes) -> Ticket:
-    """The ticket for a digest, if what was hashed cannot be taken for a structure of the TPM's.
-
-    `first` is the first buffer of the data; one that is too short to tell gives no ticket.
-    """
-    if hierarchy == RH.NULL or len(first) < len(_MAGIC) or first.startswith(_MAGIC):
+    """The ticket for a digest, unless what was hashed begins like a structure of the TPM's."""
+    if hierarchy == RH.NULL or first.startswith(_MAGIC):
         return _NO_TICKET
     return tickets.hashcheck(tpm, hierarchy, hash_alg, digest)
 
@@ -46,8 +43,10 @@ def _mac(tpm: Tpm, handle: int, given: int) -> RunningHmac | RunningCmac:
     else:
         own, possible = public.parameters.mode, _CMACS
     chosen = own if given == ALG.NULL else given
-    if own not in (ALG.NULL, chosen) or chosen not in possible:
+    if own not in (ALG.NULL, chosen) or chosen == ALG.NULL:
         raise TpmError(RC.VALUE + P(2))
+    if chosen not in possible:
+        raise TpmError(RC.SCHEME + P(2))
     if held.has(TPMA_OBJECT.RESTRICTED):
         raise TpmError(RC.ATTRIBUTES + H(1))
     if not held.has(TPMA_OBJECT.SIGN):
@@ -112,6 +111,8 @@ def sequence_complete(tpm: Tpm, handle: int, buffer: bytes, hierarchy: int) -> t
     ticket = _NO_TICKET
     if sequence.hashes:
         first = buffer if sequence.first is None else sequence.first
+        if sequence.first is not None and len(first) < len(_MAGIC):
+            first = _MAGIC  # it could be the beginning of it
         ticket = _ticket(tpm, hierarchy, sequence.hashes[0].hash_alg, result, first)
     del tpm.objects[handle]
     return result, ticket
