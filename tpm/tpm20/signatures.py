@@ -50,8 +50,8 @@ def signing_key(tpm: Tpm, handle: int, number: int) -> Object | None:
 def chosen_scheme(key: Object | None, given: Scheme, number: int) -> Scheme:
     """The key's scheme, or the given one where the key leaves it open.
 
-    Raises `TPM_RC_SCHEME` for the parameter of that number if there is none, or two of them. A
-    scheme that is not one of the key's type is found when signing.
+    Raises `TPM_RC_SCHEME` for the parameter of that number if there is none, if there are two of
+    them, or if the key's type cannot sign like that.
     """
     if key is None:
         return NO_SCHEME
@@ -59,7 +59,7 @@ def chosen_scheme(key: Object | None, given: Scheme, number: int) -> Scheme:
     if key.public.type != ALG.KEYEDHASH:
         own = own.scheme
     if own.scheme == ALG.NULL:
-        if given.scheme != ALG.NULL:
+        if (key.public.type, given.scheme) in _SIGNERS:
             return given
     elif given.scheme == ALG.NULL:
         if not is_anonymous(own.scheme):
@@ -75,14 +75,12 @@ def chosen_scheme(key: Object | None, given: Scheme, number: int) -> Scheme:
 def sign(tpm: Tpm, key: Object | None, scheme: Scheme, digest: bytes) -> Signature:
     """Sign a digest by a scheme of `chosen_scheme`.
 
-    Raises `TPM_RC_SCHEME` for a scheme that is not one of the key's type, `TPM_RC_VALUE` for an
-    ECDAA counter that was not committed to or a digest that the key is too short for.
+    Raises `TPM_RC_VALUE` for an ECDAA counter that was not committed to, or a digest that the key
+    is too short for.
     """
     if key is None:
         return NO_SIGNATURE
-    function = _SIGNERS.get((key.public.type, scheme.scheme))
-    if function is None:
-        raise TpmError(RC.SCHEME)
+    function = _SIGNERS[key.public.type, scheme.scheme]
     try:
         return Signature(scheme.scheme, function(tpm, key, scheme, digest))
     except ValueError:

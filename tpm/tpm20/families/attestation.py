@@ -60,8 +60,10 @@ def quote(
     in_scheme: Scheme,
     pcr_select: list[PcrSelection],
 ) -> Attested:
-    """Part 3, 18.4."""
+    """Part 3, 18.4. Without a key there is no scheme, and so no algorithm to digest PCRs with."""
     signer = Signer.of(tpm, sign, 1, in_scheme, 2)
+    if signer.key is None:
+        raise TpmError(RC.SCHEME + P(2))
     selection = pcrs.implemented(tpm, pcr_select)
     digest = pcrs.values_digest(tpm, signer.scheme.hash_alg, selection)
     return signer.attest(tpm, ST.ATTEST_QUOTE, qualifying_data, QuoteInfo(selection, digest))
@@ -76,10 +78,10 @@ def get_session_audit_digest(
     in_scheme: Scheme,
 ) -> Attested:
     """Part 3, 18.5."""
+    signer = Signer.of(tpm, sign, 2, in_scheme, 2)
     held = tpm.sessions[session]
     if not held.is_audit:
         raise TpmError(RC.TYPE + H(3))
-    signer = Signer.of(tpm, sign, 2, in_scheme, 2)
     info = SessionAuditInfo(tpm.exclusive_session == session, held.audit_digest)
     return signer.attest(tpm, ST.ATTEST_SESSION_AUDIT, qualifying_data, info)
 

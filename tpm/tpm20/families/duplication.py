@@ -8,7 +8,7 @@ from tpm.tpm20 import crypto, objects, secrets, templates
 from tpm.tpm20.codec import decode, encode, write_buffer
 from tpm.tpm20.constants import ALG, RC, RH, TPMA_OBJECT, H, P, TpmError, about
 from tpm.tpm20.objects import Object
-from tpm.tpm20.structures import Digest, Public, Sensitive, Sensitive2B, SymDefObject
+from tpm.tpm20.structures import Digest, Public, Sensitive, SymDefObject
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
@@ -141,6 +141,11 @@ def import_(
         raise TpmError(RC.TYPE + H(1))
     if _key_size_is_wrong(symmetric, encryption_key):
         raise TpmError(RC.SIZE + P(1))
+    if object_public.attributes & TPMA_OBJECT.ENCRYPTED_DUPLICATION:
+        if symmetric.algorithm == ALG.NULL:
+            raise TpmError(RC.ATTRIBUTES + P(1))
+        if not in_sym_seed:
+            raise TpmError(RC.ATTRIBUTES + P(4))
     content, name = in_duplicate, objects.object_name(object_public)
     if in_sym_seed:
         if above.public.type == ALG.SYMCIPHER:
@@ -153,9 +158,11 @@ def import_(
     try:
         if symmetric.algorithm != ALG.NULL:
             content = _inner_unwrap(encryption_key, object_public.name_alg, name, content)
-        sensitive: Sensitive | None = decode(Sensitive2B, content)
-        if sensitive is None:
+        if len(content) < 2:
+            raise TpmError(RC.INSUFFICIENT)
+        if int.from_bytes(content[:2], "big") != len(content) - 2:
             raise TpmError(RC.SIZE)
+        sensitive: Sensitive = decode(Sensitive, content[2:])
     except TpmError as error:
         raise TpmError(about(error.code, P(3))) from None
     if above.has(TPMA_OBJECT.FIXED_TPM):

@@ -36,7 +36,7 @@ def commit(
         point_e = _product(curve, scalar, p1, 1)
     if s2:
         p2 = _hashed_point(held, s2, y2)
-        point_k, point_l = _product(curve, secret, p2, 3), _product(curve, scalar, p2, 3)
+        point_k, point_l = _product(curve, secret, p2, 2), _product(curve, scalar, p2, 2)
     elif p1 == _NOTHING:
         point_e = crypto.ecc_generator_multiple(curve, scalar)
     return point_k, point_l, point_e, commits.commit(tpm)

@@ -330,13 +330,10 @@ def nv_certify(
     """Part 3, 31.16: the contents, or their digest where size and offset are zero."""
     signer = Signer.of(tpm, sign, 1, in_scheme, 2)
     index = readable(tpm, auth, nv_index)
-    held = index.public.data_size
+    if offset + size > index.public.data_size:
+        raise TpmError(RC.NV_RANGE)
     if size > MAX_NV_BUFFER:
         raise TpmError(RC.VALUE + P(3))
-    if offset > held:
-        raise TpmError(RC.VALUE + P(4))
-    if offset + size > held:
-        raise TpmError(RC.NV_RANGE)
     name = entities.name(tpm, nv_index)
     if size == offset == 0:
         digest = crypto.digest(signer.scheme.hash_alg, index.data)
