@@ -180,6 +180,8 @@ _FORMS: dict[Projection, Projection] = {
 
 def projection(command: str, field: str) -> Projection:
     """How a field of a command's answer is compared."""
+    if field == "signature" and "attest" in ROWS[command].returns:
+        return signature_form
     return PROJECTIONS.get((command, field)) or PROJECTIONS.get(field, whole)
 
 

@@ -111,6 +111,10 @@ class Side:
             return self._handles.get(handle.step, NOBODY)
         return handle
 
+    def made_handle(self, step: int) -> bool:
+        """Something was given a handle by a step."""
+        return step in self._handles
+
     def name(self, handle: int) -> bytes:
         """The Name of what a handle stands for; asked of the TPM when it is not known."""
         kind = handle >> 24
