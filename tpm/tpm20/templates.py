@@ -30,6 +30,7 @@ _ENCRYPTED_DUPLICATION = TPMA_OBJECT.ENCRYPTED_DUPLICATION
 
 _SIGN_SCHEMES = {ALG.RSA: RSA_SIGNATURES, ALG.ECC: ECC_SIGNATURES}
 _DECRYPT_SCHEMES = {ALG.RSA: RSA_CIPHERS, ALG.ECC: ECC_EXCHANGES}
+_PARENT = _RESTRICTED | _DECRYPT
 _SMALLEST_EXPONENT = 7
 _MAX_DATA = 128
 
@@ -163,7 +164,7 @@ def check_key(public: Public, sensitive: Sensitive | None, in_public: int, in_pr
     checks = {ALG.RSA: _check_rsa, ALG.ECC: _check_ecc}
     check = checks.get(public.type, _check_symmetric)
     check(public, sensitive, P(in_public), P(in_private))
-    is_parent = public.attributes & (_RESTRICTED | _DECRYPT) == _RESTRICTED | _DECRYPT
+    is_parent = public.attributes & _PARENT == _PARENT
     if sensitive is not None and is_parent and public.name_alg != ALG.NULL:
         size = DIGEST_SIZE[public.name_alg]
         if not size // 2 <= len(sensitive.seed) <= size:
@@ -209,7 +210,12 @@ def _check_ecc(public: Public, sensitive: Sensitive | None, blame: int, blame_pr
 
 
 def symmetric_unique(public: Public, sensitive: Sensitive) -> bytes:
-    """`unique` of a symmetric key or a keyed hash (part 1, 27.5.3.2)."""
+    """`unique` of a symmetric key or a keyed hash (part 1, 27.5.3.2).
+
+    It is a digest, or an HMAC with the seed as key where the seed is also what protects children.
+    """
+    if public.attributes & _PARENT == _PARENT:
+        return crypto.hmac(public.name_alg, sensitive.seed, sensitive.sensitive)
     return crypto.digest(public.name_alg, sensitive.seed + sensitive.sensitive)
 
 
