@@ -293,7 +293,13 @@ _NV = Kind(
 # Sessions.
 
 
+_OTHER_KIND = HR.HMAC_SESSION ^ HR.POLICY_SESSION
+"""HMAC and policy sessions share their numbers."""
+
+
 def _session_error(tpm: Tpm, handle: int, place: int) -> int:
+    if handle ^ _OTHER_KIND in tpm.sessions:
+        return RC.HANDLE + H(place)
     return 0 if handle in tpm.sessions else RC.REFERENCE_H0 + place - 1
 
 
