@@ -167,6 +167,9 @@ def import_(
         raise TpmError(about(error.code, P(3))) from None
     if above.has(TPMA_OBJECT.FIXED_TPM):
         _check(object_public, sensitive)
+    auth = objects.pad_auth(sensitive.auth, object_public.name_alg)
+    if auth is not None:
+        sensitive = sensitive._replace(auth=auth)
     return (objects.sensitive_to_private(sensitive, name, above, tpm.random(16)),)
 
 
