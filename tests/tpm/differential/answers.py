@@ -56,8 +56,10 @@ def ticket(octets: bytes) -> Any:
 
 
 def context(octets: bytes) -> Any:
+    """A context but for its content; how sessions are counted is each TPM's own affair."""
     held: Context = decode(Context, octets)
-    return held.sequence, held.saved_handle, held.hierarchy
+    is_object = held.saved_handle >> 24 == 0x80
+    return held.sequence if is_object else None, held.saved_handle, held.hierarchy
 
 
 _DETERMINISTIC = (ALG.RSASSA, ALG.HMAC, ALG.NULL)
@@ -88,6 +90,8 @@ def attest(octets: bytes) -> Any:
         attested = attested._replace(qualified_name=len(attested.qualified_name))
     elif held.type == ST.ATTEST_CREATION:
         attested = attested.object_name
+    elif held.type == ST.ATTEST_COMMAND_AUDIT:
+        attested = attested.audit_counter
     return held.type, len(held.qualified_signer), held.extra_data, attested
 
 

@@ -8,6 +8,7 @@ structures of it.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -151,6 +152,8 @@ def _secret(kind: Kind, seed: bytes, alg: int) -> tuple[bytes, bytes]:
         return _SCALAR.to_bytes(len(x), "big"), b2(x) + b2(y)
     size = int.from_bytes(kind.parameters[2:4], "big") // 8 if kind.type == SYMCIPHER else 32
     secret = bytes(range(1, 1 + (kind.given or size)))
+    if kind.bits & _PARENT == _PARENT:
+        return secret, b2(hmac.new(seed, secret, HASH[alg]).digest())
     return secret, b2(hashlib.new(HASH[alg], seed + secret).digest())
 
 
