@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tpm.tpm20 import crypto, pcrs, tickets
+from tpm.tpm20 import crypto, pcrs, signatures, tickets, x509
 from tpm.tpm20.attestation import FIRMWARE, Attested, Signer
-from tpm.tpm20.constants import RC, RH, ST, H, P, TpmError
+from tpm.tpm20.constants import RC, RH, ST, H, P, TpmError, about
 from tpm.tpm20.properties import time_info
 from tpm.tpm20.structures import (
     CertifyInfo,
@@ -16,12 +16,16 @@ from tpm.tpm20.structures import (
     QuoteInfo,
     Scheme,
     SessionAuditInfo,
+    Signature,
     Ticket,
     TimeAttestInfo,
 )
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
+
+_SERIAL_SIZE = 20
+"""Octets of a serial number (RFC 5280, 4.1.2.2)."""
 
 
 def certify(
@@ -113,3 +117,39 @@ def get_time(
     signer = Signer.of(tpm, sign, 2, in_scheme, 2)
     info = TimeAttestInfo(time_info(tpm), FIRMWARE)
     return signer.attest(tpm, ST.ATTEST_TIME, qualifying_data, info)
+
+
+def certify_x509(
+    tpm: Tpm, handle: int, sign: int, reserved: bytes, in_scheme: Scheme, partial: bytes
+) -> tuple[bytes, bytes, Signature]:
+    """Part 3, 18.8. The serial number is a digest of everything else in the certificate."""
+    signer = Signer.of(tpm, sign, 2, in_scheme, 2)
+    if signer.key is None:
+        raise TpmError(RC.KEY + H(2))
+    if reserved:
+        raise TpmError(RC.SIZE + P(1))
+    held = tpm.object(handle)
+    try:
+        subject_key = x509.public_key(held.public)
+    except TpmError as error:
+        raise TpmError(about(error.code, H(1))) from None
+    try:
+        pieces = x509.parse(partial)
+    except TpmError as error:
+        raise TpmError(about(error.code, P(3))) from None
+    signature = x509.algorithm_identifier(signer.scheme)
+    if signature is None:
+        if not pieces.signature:
+            raise TpmError(RC.SCHEME + H(2))
+        signature = pieces.signature
+    try:
+        x509.check_extensions(pieces.extensions, held.public)
+    except TpmError as error:
+        whose = H(1) if error.code == RC.ATTRIBUTES else P(3)
+        raise TpmError(about(error.code, whose)) from None
+    content = partial + subject_key + signature + signer.key.name + held.name
+    digest = crypto.digest(signer.key.public.name_alg, content)[: _SERIAL_SIZE - 1]
+    serial = int.from_bytes(digest, "big") | 1
+    added, whole = x509.complete(pieces, signature, subject_key, serial)
+    tbs_digest = crypto.digest(signer.scheme.hash_alg, whole)
+    return added, tbs_digest, signatures.sign(tpm, signer.key, signer.scheme, tbs_digest)
