@@ -94,13 +94,9 @@ def _saved_sessions(tpm: Tpm, first: int) -> list[Any]:
     return [HT.HMAC_SESSION << 24 | number for number in numbers if number >= first & 0xFFFFFF]
 
 
-def _defined_nv(tpm: Tpm, first: int) -> list[Any]:
-    return [one for one in _from(tpm.state.nv, first) if entities.exists(tpm, one)]
-
-
 _HANDLES: dict[int, Callable[[Tpm, int], list[Any]]] = {
     HT.PCR: lambda tpm, first: _from(range(len(pcrs.ATTRIBUTES)), first),
-    HT.NV_INDEX: _defined_nv,
+    HT.NV_INDEX: lambda tpm, first: _from(tpm.state.nv, first),
     HT.HMAC_SESSION: _loaded_sessions,
     HT.POLICY_SESSION: _saved_sessions,
     HT.PERMANENT: lambda tpm, first: _from(_PERMANENT, first),
