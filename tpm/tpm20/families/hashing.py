@@ -111,7 +111,7 @@ def sequence_complete(tpm: Tpm, handle: int, buffer: bytes, hierarchy: int) -> t
     ticket = _NO_TICKET
     if sequence.hashes:
         first = buffer if sequence.first is None else sequence.first
-        if sequence.first is not None and len(first) < len(_MAGIC):
+        if len(first) < len(_MAGIC):
             first = _MAGIC  # it could be the beginning of it
         ticket = _ticket(tpm, hierarchy, sequence.hashes[0].hash_alg, result, first)
     del tpm.objects[handle]
