@@ -69,7 +69,7 @@ def duplicate(
     if encryption_key_in and _key_size_is_wrong(symmetric, encryption_key_in):
         raise TpmError(RC.SIZE + P(1))
     assert held.sensitive is not None
-    content = write_buffer(encode(Sensitive, held.sensitive))
+    content = write_buffer(encode(Sensitive, _padded(held.sensitive, held.public.name_alg)))
     key_out = b""
     if symmetric.algorithm != ALG.NULL:
         key = encryption_key_in
@@ -78,6 +78,12 @@ def duplicate(
         content = _inner_wrap(key, held.public.name_alg, held.name, content)
     made, secret = _wrapped(tpm, parent, held.name, content)
     return key_out, made, secret
+
+
+def _padded(sensitive: Sensitive, name_alg: int) -> Sensitive:
+    """The sensitive area of a size that does not tell the authValue's."""
+    auth = objects.pad_auth(sensitive.auth, name_alg)
+    return sensitive if auth is None else sensitive._replace(auth=auth)
 
 
 def _inner_wrap(key: bytes, name_alg: int, name: bytes, content: bytes) -> bytes:
@@ -167,9 +173,7 @@ def import_(
         raise TpmError(about(error.code, P(3))) from None
     if above.has(TPMA_OBJECT.FIXED_TPM):
         _check(object_public, sensitive)
-    auth = objects.pad_auth(sensitive.auth, object_public.name_alg)
-    if auth is not None:
-        sensitive = sensitive._replace(auth=auth)
+    sensitive = _padded(sensitive, object_public.name_alg)
     return (objects.sensitive_to_private(sensitive, name, above, tpm.random(16)),)
 
 
