@@ -8,6 +8,7 @@ served inside ``run`` and do not leave it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -30,6 +31,10 @@ class Exit(enum.Enum):
     """A triple fault."""
     ERROR = "error"
     """The engine cannot go on; ``Engine.error`` says why."""
+    BREAKPOINT = "breakpoint"
+    """The next instruction is at one of the breakpoints, and was not executed."""
+    STEPPED = "stepped"
+    """One instruction was executed, as ``step`` was asked to do."""
 
 
 class Segment(NamedTuple):
@@ -128,6 +133,19 @@ class Engine(Protocol):
         """Execute until something of ``Exit`` happens.
 
         After ``HALTED``, running again executes only once an interrupt can be delivered.
+        """
+
+    def step(self) -> Exit:
+        """Execute one instruction: ``STEPPED``, or what ended it.
+
+        The handler of an exception, an interrupt or a system call counts as part of the instruction
+        that it returns to.
+        """
+
+    def set_breakpoints(self, addresses: Collection[int]) -> None:
+        """Leave ``run`` before the instructions at these linear addresses, and at no others.
+
+        An instruction that ``run`` begins with is executed even if there is a breakpoint.
         """
 
     def kick(self) -> None:

@@ -426,3 +426,81 @@ class TestPaging:
         assert translate(registers, cpu.memory, 1 << 40) is None
         assert read_linear(registers, cpu.memory, HANDLERS, 3) == b"\xf4\xeb\xfd"
         assert read_linear(registers, cpu.memory, cpu.memory.size - 2, 8) == b"\0\0"
+
+
+class TestDebugging:
+    def test_a_breakpoint_stops_before_its_instruction(self, cpu: Cpu) -> None:
+        cpu.start_64("mov eax, 1; inc eax; inc eax; hlt")
+        cpu.engine.set_breakpoints([CODE + 7])
+        assert cpu.engine.run() is Exit.BREAKPOINT
+        assert (cpu.engine.get_registers().rip, cpu.rax) == (CODE + 7, 2)
+        assert cpu.engine.run() is Exit.HALTED
+        assert cpu.rax == 3
+
+    def test_a_breakpoint_in_a_loop_stops_each_time(self, cpu: Cpu) -> None:
+        cpu.start_64("mov ecx, 3; again: inc eax; dec ecx; jnz again; hlt")
+        cpu.engine.set_breakpoints([CODE + 5])
+        stops = 0
+        while cpu.engine.run() is Exit.BREAKPOINT:
+            stops += 1
+        assert stops == 3
+
+    def test_a_jump_to_itself_stops_at_its_breakpoint(self, cpu: Cpu) -> None:
+        cpu.start_64("here: jmp here")
+        cpu.engine.set_breakpoints([CODE])
+        for _ in range(3):
+            assert cpu.engine.run() is Exit.BREAKPOINT
+
+    def test_code_that_ran_already_stops_too_and_runs_again_without(self, cpu: Cpu) -> None:
+        cpu.start_64("again: inc eax; hlt; jmp again")
+        cpu.engine.run()
+        assert cpu.rax == 1
+        registers = cpu.engine.get_registers()
+        registers.rip = CODE
+        cpu.engine.set_registers(registers)
+        cpu.engine.set_breakpoints([CODE + 2])
+        assert cpu.engine.run() is Exit.BREAKPOINT
+        cpu.engine.set_breakpoints([])
+        registers.rip = CODE
+        cpu.engine.set_registers(registers)
+        assert cpu.engine.run() is Exit.HALTED
+
+    def test_breakpoints_are_linear_addresses(self, cpu: Cpu) -> None:
+        cpu.start_16("nop; nop; hlt")
+        base = cpu.engine.get_registers().cs.base
+        cpu.engine.set_breakpoints([base + cpu.engine.get_registers().rip + 1])
+        assert cpu.engine.run() is Exit.BREAKPOINT
+
+    def test_steps_follow_calls_and_jumps(self, cpu: Cpu) -> None:
+        cpu.start_64("call next; next: pop rax; push rax; jmp over; nop; over: pushfq; popfq; hlt")
+        places = []
+        for _ in range(6):
+            assert cpu.engine.step() is Exit.STEPPED
+            places.append(cpu.engine.get_registers().rip - CODE)
+        assert places == [5, 6, 7, 10, 11, 12]
+        assert not cpu.engine.get_registers().rflags & 0x100
+        assert cpu.engine.step() is Exit.HALTED
+
+    def test_a_step_goes_over_the_handler_of_an_exception(self, cpu: Cpu) -> None:
+        cpu.start_64("int 0x40; inc eax; hlt")
+        cpu.handler(0x40, "mov ebx, 7; iretq")
+        assert cpu.engine.step() is Exit.STEPPED
+        registers = cpu.engine.get_registers()
+        assert (registers.rip, cpu.rax, registers.general[3]) == (CODE + 4, 1, 7)
+
+    def test_what_stays_of_a_step_that_was_given_up_is_no_trap_of_the_guests(
+        self, cpu: Cpu
+    ) -> None:
+        cpu.start_64("int 0x40; inc eax; inc eax; hlt")
+        cpu.handler(0x40, "hlt; iretq")
+        assert cpu.engine.step() is Exit.HALTED
+        cpu.engine.set_registers(cpu.engine.get_registers())  # it goes on
+        assert cpu.engine.run() is Exit.HALTED
+        assert cpu.rax == 2
+        assert cpu.engine.get_registers().rip == CODE + 7
+
+    def test_a_step_can_be_kicked(self, cpu: Cpu) -> None:
+        cpu.start_64("int 0x40; hlt")
+        cpu.handler(0x40, "here: jmp here")
+        cpu.engine.kick()
+        assert cpu.engine.step() is Exit.STOPPED

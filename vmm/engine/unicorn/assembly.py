@@ -66,11 +66,30 @@ SOURCES = {
         pop rbx
         ret
     """,
-    # void hook(uc, int number, CPUState *): an exception or INT n
+    # void hook(uc, int number, CPUState *): an exception or INT n.  The trap after a step of the
+    # debugger's (stepping 1) is not the guest's; the one after a step that was given up (2) is
+    # nobody's.
     "exception": """
-        mov rdi, rdx
         movabs rax, {data}
+        cmp esi, 1
+        jne deliver
+        cmp dword ptr [rax + {d_stepping}], 0
+        jne stepped
+    deliver:
+        mov rdi, rdx
         jmp [rax + {d_do_interrupt}]
+    stepped:
+        mov ecx, [rax + {d_stepping}]
+        mov dword ptr [rax + {d_stepping}], 0
+        mov rdi, [rax + {d_env}]
+        and dword ptr [rdi + {eflags}], 0xfffffeff
+        cmp ecx, 1
+        jne swallowed
+        mov dword ptr [rax + {d_stepped}], 1
+        mov rdi, [rax + {d_uc}]
+        jmp [rax + {d_emu_stop}]
+    swallowed:
+        ret
     """,
     # bool hook(uc, CPUState *): #UD, which Unicorn sends another way
     "invalid": """

@@ -9,6 +9,7 @@ ends without a kick and without HLT ended in a triple fault.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Collection
 from typing import Final
 
 from vmm.engine.interface import (
@@ -98,6 +99,7 @@ class UnicornEngine:
         self._ram_pages = 0
         self._code_pages = ctypes.create_string_buffer(0)
         self._kicked = ctypes.c_uint32(0)
+        self._breakpoints: frozenset[int] = frozenset()
         self._open(CPU_MODELS[model])
         self._keep = self._make_callbacks(callbacks)
         self._add_hooks()
@@ -329,18 +331,61 @@ class UnicornEngine:
             if not deliverable and not self._requests.value & wheel.INTERRUPT_NMI:
                 return Exit.HALTED
             self._halted = False
+        if self._breakpoints and self._at_breakpoint():
+            how = self.step()
+            if how is not Exit.STEPPED or self._at_breakpoint():
+                return Exit.BREAKPOINT if how is Exit.STEPPED else how
+        return self._execute()
+
+    def _execute(self) -> Exit:
         data = self._data
-        data.stopped = 0
+        data.stopped = data.stepped = 0
         code = self._start(self._uc, self._eip.value, 0, 0, 0)
+        if data.stepped:
+            return Exit.STEPPED
         if data.stopped:
             return self._stopped()
         if code:
             self.error = _ERRORS.get(code, f"the software engine reports error {code}")
             return Exit.ERROR
         if self._cpu_halted.value:
+            if self._breakpoints and self._at_breakpoint():
+                self._cpu_halted.value = 0
+                return Exit.BREAKPOINT
             self._halted = True
             return Exit.HALTED
         return Exit.SHUTDOWN
+
+    def step(self) -> Exit:
+        self._activate()
+        data = self._data
+        if self._breakpoints:
+            self._set_exits(())
+        data.stepping = 1
+        self._eflags.value |= wheel.FLAG_TF
+        how = self._execute()
+        if how is not Exit.STEPPED:
+            # The flag may be on the guest's stack: a trap may still come.
+            data.stepping = 2
+            self._eflags.value &= ~wheel.FLAG_TF
+        if self._breakpoints:
+            self._set_exits(self._breakpoints)
+        return how
+
+    def _at_breakpoint(self) -> bool:
+        return self._segment(1)[1] + self._eip.value in self._breakpoints
+
+    def set_breakpoints(self, addresses: Collection[int]) -> None:
+        self._activate()
+        self._breakpoints = frozenset(addresses)
+        self._set_exits(self._breakpoints)
+
+    def _set_exits(self, addresses: Collection[int]) -> None:
+        """Where translated code ends the run; what was translated already does not know."""
+        exits = (ctypes.c_uint64 * max(1, len(addresses)))(*addresses)
+        count = ctypes.c_size_t(len(addresses))
+        self._check(self._control(wheel.CTL_EXITS, ctypes.byref(exits), count))
+        self._check(self._control(wheel.CTL_TB_FLUSH))
 
     def _stopped(self) -> Exit:
         self._kicked.value = 0

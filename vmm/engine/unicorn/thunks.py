@@ -31,6 +31,8 @@ class Data(ctypes.Structure):
         ("ram_pages", ctypes.c_uint64),
         ("irq_line", ctypes.c_uint32),
         ("stopped", ctypes.c_uint32),  # out: the run ended because of a kick
+        ("stepping", ctypes.c_uint32),  # 1: stop at the next trap, 2: have it forgotten
+        ("stepped", ctypes.c_uint32),  # out: that trap has come
         ("access", ctypes.c_uint32),  # of the translation under way: 0 load, 1 store, 2 fetch
         ("still_code", ctypes.c_uint32),  # the page last written to still holds code
         # functions of the library

@@ -72,6 +72,7 @@ FEATURE_WORDS = {(1, "edx"): 0, (1, "ecx"): 1, (7, "ebx"): 2}
 CC_OP_EFLAGS = 1
 FLAGS_ARITHMETIC = 0x8D5
 """CF PF AF ZF SF OF: the flags that the translator keeps apart from eflags"""
+FLAG_TF = 0x100
 FLAG_DF = 0x400
 HFLAG_INHIBIT_IRQ = 8
 
@@ -93,6 +94,7 @@ REG_MSR = 248
 CTL_USE_EXITS = 4
 CTL_EXITS = 6
 CTL_CPU_MODEL = 7
+CTL_TB_FLUSH = 10
 
 
 def ctl_write(control: int, arguments: int) -> int:
