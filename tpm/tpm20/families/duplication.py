@@ -20,11 +20,11 @@ _STORAGE = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 
 
 def _storage_key(tpm: Tpm, handle: int, number: int) -> Object:
-    """A storage key, of which the public area is enough; `TPM_RC_TYPE` if it is none."""
+    """An asymmetric storage key, of which the public area is enough; else `TPM_RC_TYPE`."""
     held = tpm.slot(handle)
     if (
         not isinstance(held, Object)
-        or held.public.type == ALG.KEYEDHASH
+        or held.public.type not in (ALG.RSA, ALG.ECC)
         or held.public.attributes & (_STORAGE | TPMA_OBJECT.SIGN) != _STORAGE
     ):
         raise TpmError(RC.TYPE + H(number))
