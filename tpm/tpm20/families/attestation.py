@@ -123,11 +123,11 @@ def certify_x509(
     tpm: Tpm, handle: int, sign: int, reserved: bytes, in_scheme: Scheme, partial: bytes
 ) -> tuple[bytes, bytes, Signature]:
     """Part 3, 18.8. The serial number is a digest of everything else in the certificate."""
+    if reserved:
+        raise TpmError(RC.SIZE + P(1))
     signer = Signer.of(tpm, sign, 2, in_scheme, 2)
     if signer.key is None:
         raise TpmError(RC.KEY + H(2))
-    if reserved:
-        raise TpmError(RC.SIZE + P(1))
     held = tpm.object(handle)
     try:
         subject_key = x509.public_key(held.public)
