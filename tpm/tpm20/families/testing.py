@@ -12,11 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tpm.tpm20 import crypto
-from tpm.tpm20.constants import ALG, RC, TpmError
+from tpm.tpm20.constants import ALG, RC, P, TpmError
+from tpm.tpm20.properties import ALGORITHMS
 
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
 
+_IMPLEMENTED = frozenset(alg for alg, _ in ALGORITHMS)
 _ABC = {
     ALG.SHA1: "a9993e364706816aba3e25717850c26c9cd0d89d",
     ALG.SHA256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
@@ -43,7 +45,9 @@ def self_test(tpm: Tpm, full_test: int) -> None:
 
 
 def incremental_self_test(tpm: Tpm, to_test: list[int]) -> tuple[list[int]]:
-    """Part 3, 10.3: nothing is left to do."""
+    """Part 3, 10.3: nothing is left to do; `TPM_RC_VALUE` for an algorithm that is not there."""
+    if not _IMPLEMENTED.issuperset(to_test):
+        raise TpmError(RC.VALUE + P(1))
     self_test(tpm, 0)
     return ([],)
 
