@@ -91,7 +91,7 @@ def attest(octets: bytes) -> Any:
     elif held.type == ST.ATTEST_CREATION:
         attested = attested.object_name
     elif held.type == ST.ATTEST_COMMAND_AUDIT:
-        attested = attested.audit_counter
+        attested = attested._replace(audit_digest=len(attested.audit_digest))
     return held.type, len(held.qualified_signer), held.extra_data, attested
 
 
@@ -127,13 +127,14 @@ def capability(octets: bytes) -> Any:
     if held.capability in _DIFFERENT_LISTS:
         return held.capability
     if held.capability == CAP.TPM_PROPERTIES:
-        return [one for one in held.data if one.property in COMPARABLE]
+        return {f"{one.property:#x}": one.value for one in held.data if one.property in COMPARABLE}
     return held
 
 
 PROJECTIONS: dict[str | tuple[str, str], Projection] = {
     "random_bytes": size,
     "nonce_tpm": size,
+    "to_do": nothing,
     "out_private": size,
     "out_public": public,
     "creation_data": size,
@@ -155,6 +156,7 @@ PROJECTIONS: dict[str | tuple[str, str], Projection] = {
     "attest": attest,
     "signature": signature,
     ("RSA_Encrypt", "out_data"): size,
+    ("ZGen_2Phase", "out_z2"): size,
     "z_point": size,
     "pub_point": size,
     ("EC_Ephemeral", "q"): size,

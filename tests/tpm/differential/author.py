@@ -37,8 +37,10 @@ from tests.tpm.tpm20.client import (
     EXCLUSIVE,
     LOCKOUT,
     NULL,
+    OWNER,
     RESET,
     SHA256,
+    SHA384,
     b2,
     u8,
     u16,
@@ -64,6 +66,10 @@ class Info:
     """The step makes a key from another one that both sides have."""
 
 
+PROLOGUE = 2
+"""The first steps of a sequence, which make the sides alike."""
+
+
 class Author:
     """Thinks of steps."""
 
@@ -80,6 +86,9 @@ class Author:
     def steps(self, length: int) -> Plan[None]:
         """As many, or a few more to come to an end."""
         yield from self.command("Startup", [], (u16(0),), certain=True)
+        # The default is not the same on both sides.
+        audit = (u16(SHA384) + u32(0) + u32(0),)
+        yield from self.command("SetCommandCodeAuditStatus", [OWNER], audit, certain=True)
         if self.draw.chance(0.7):
             # Or else the first wrong authorizations end the sequence, as far as most keys go.
             tries = (u32(1000) + u32(1000) + u32(1000),)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.tpm.differential import decided, shrink
-from tests.tpm.differential.author import Author, Plan
+from tests.tpm.differential.author import PROLOGUE, Author, Plan
 from tests.tpm.differential.pair import Difference, Pair
 from tests.tpm.differential.spoil import edits
 from tests.tpm.differential.steps import Earlier, HandleOf, Step
@@ -115,6 +115,7 @@ def reduced(pair: Pair, finding: Finding) -> Finding:
                 return None
         return None
 
-    steps = shrink.shrunk(finding.steps, lambda steps: shows(steps) is not None)
+    first, rest = finding.steps[:PROLOGUE], finding.steps[PROLOGUE:]
+    steps = first + shrink.shrunk(rest, lambda steps: shows(first + [*steps]) is not None)
     difference = shows(steps) or finding.difference
     return replace(finding, steps=steps, difference=difference)

@@ -38,6 +38,7 @@ from tests.tpm.tpm20.client import (
     SHA384,
     SHA512,
     b2,
+    octets,
     u8,
     u16,
     u32,
@@ -52,6 +53,12 @@ HIERARCHIES = (OWNER, ENDORSEMENT, PLATFORM, NULL)
 PCRS = (0, 1, 7, 10, 15, 16, 17, 20, 21, 22, 23)
 SIZES = (0, 1, 4, 8, 16, 20, 32, 48, 63, 64, 100)
 NO_SCHEME = u16(0x10)
+_PARTIAL = octets(
+    "305c30123110300e06035504030c07736f6d656f6e65301e170d3236303130313030303030305a170d3336303130"
+    "313030303030305a30123110300e06035504030c07736f6d656f6e65a3123010300e0603551d0f0101ff04040302"
+    "0780"
+)
+"""Issuer, validity, subject, and digitalSignature as key usage, for CertifyX509."""
 _RSA_SCHEMES = (
     NO_SCHEME,
     NO_SCHEME,
@@ -135,7 +142,7 @@ class Drawer:
             return self.index()
         if kind in (t.DhObject, t.DhObjectNull, t.DhParent):
             return self._object(WANTED.get((command, name), ""), kind)
-        return _HANDLES[kind](self)
+        return HANDLE_DRAWS[kind](self)
 
     def _object(self, wanted: str, kind: Any) -> Handle:
         if kind is not t.DhObject and self.chance(0.2):
@@ -319,6 +326,22 @@ def _algorithms(draw: Drawer) -> bytes:
     return u32(len(algs)) + b"".join(map(u16, algs))
 
 
+def _signature(draw: Drawer) -> bytes:
+    """TPMT_SIGNATURE that nobody made."""
+    alg = draw.hash_alg()
+    size = hashlib.new(HASH[alg]).digest_size
+    two = b2(draw.dice.randbytes(32)) * 2
+    return (
+        u16(draw.one(0x18, 0x1A, 0x1C)) + u16(alg) + two
+        if draw.chance(0.5)
+        else draw.one(
+            u16(5) + u16(alg) + draw.dice.randbytes(size),
+            u16(0x14) + u16(alg) + b2(draw.dice.randbytes(128)),
+            u16(0x10),
+        )
+    )
+
+
 VALUES: dict[str | tuple[str, str], Draw] = {
     "nonce_caller": _nonce,
     "startup_type": lambda draw: u16(draw.one(0, 1)),
@@ -421,7 +444,13 @@ VALUES: dict[str | tuple[str, str], Draw] = {
     "offset": _nv_offset,
     "size": _nv_size,
     "bits": lambda draw: u64(draw.one(0, 1, 1 << 63, 0xFF00)),
-    "partial_certificate": lambda draw: b2(draw.octets()),
+    "reserved": lambda draw: b2(b"x" if draw.chance(0.05) else b""),
+    "partial_certificate": lambda draw: b2(draw.one(_PARTIAL, _PARTIAL, draw.octets())),
+    "symmetric": lambda draw: draw.one(u16(0x10), u16(6) + u16(128) + u16(0x43)),
+    "signature": _signature,
+    "auth": _signature,
+    ("PCR_SetAuthValue", "auth"): lambda draw: b2(draw.auth()),
+    "name": _object_name,
     "event_data": lambda draw: b2(draw.octets()),
 }
 _BUFFERS = (
@@ -434,7 +463,7 @@ _BUFFERS = (
     t.IdObject,
 )
 TYPES: dict[int, Draw] = {id(kind): lambda draw: b2(draw.octets()) for kind in _BUFFERS}
-_HANDLES: dict[Any, Callable[[Drawer], Handle]] = {
+HANDLE_DRAWS: dict[Any, Callable[[Drawer], Handle]] = {
     t.DhEntity: lambda draw: draw.one(*HIERARCHIES[:3], LOCKOUT, 16, draw.index(), 0x80000000),
     t.DhEntityNull: lambda draw: draw.one(*HIERARCHIES, LOCKOUT, 16, draw.index()),
     t.DhPcr: lambda draw: draw.dice.choice((*PCRS, 24)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.tpm.differential import answers
 from tests.tpm.differential.answers import Mismatch
@@ -13,7 +13,9 @@ from tests.tpm.differential.sides import Machine, Outcome, Side
 from tests.tpm.differential.steps import CODES, Made, Step
 from tests.tpm.tpm20.oracle import AVAILABLE, Oracle
 from tpm.tpm20 import Tpm
+from tpm.tpm20.constants import RC
 
+T = TypeVar("T")
 MISSING = "swtpm is not installed; get it with: apt install swtpm"
 
 
@@ -37,12 +39,16 @@ class Difference:
     def parts_ways(self) -> bool:
         """One TPM did what the other did not."""
         what, ours, theirs = self.mismatch
-        return what == "problem" or (what == "code" and 0 in (ours, theirs))
+        if what == "code":
+            return 0 in (ours, theirs) or theirs == RC.FAILURE
+        return what in ("problem", "handle")
 
     def __str__(self) -> str:
         what, ours, theirs = self.mismatch
         if what == "code":
             ours, theirs = hex(ours), hex(theirs)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            ours, theirs = (dict(one.items() - other.items()) for one, other in _ways(ours, theirs))
         return f"{self.step}\n  {self.command.hex()}\n  {what}: ours {ours}, theirs {theirs}"
 
 
@@ -170,6 +176,10 @@ class Pair:
             # An audit session hashes every octet of the command and of its answer.
             if use.session is not None and use.attributes & 0x80 and _octets(ours, theirs):
                 self._unlike.add(self.ours.session_handle(use))
+
+
+def _ways(one: T, other: T) -> tuple[tuple[T, T], tuple[T, T]]:
+    return (one, other), (other, one)
 
 
 def _octets(ours: Outcome, theirs: Outcome) -> bool:

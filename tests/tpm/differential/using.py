@@ -191,7 +191,9 @@ def exchange(author: Author) -> Plan[None]:
     if key is None:
         return
     if (yield from author.command("ECDH_KeyGen", [key.handle], ())):
-        yield from author.command("ECDH_ZGen", [key.handle], (Made(author.last, "pub_point"),))
+        yield from author.command(
+            "ECDH_ZGen", [key.handle], (Made(author.last, "pub_point", False),)
+        )
     if draw.chance(0.5) and (yield from author.command("EC_Ephemeral", [], (u16(3),))):
         made = author.last
         parts: Parts = (draw.point(), draw.point(), u16(0x19), Made(made, "counter"))
@@ -275,6 +277,8 @@ def define(author: Author) -> Plan[None]:
     size = {0: draw.one(0, 8, 32, 100, 1024, 2048), 0x40: 32}.get(kind, 8)
     if kind == 0x80:
         bits |= 1 << 25
+    if kind == 0x10:
+        bits &= ~(1 << 26)  # see `decided`: without power an orderly counter jumps on their side
     if kind in (0x80, 0x90):
         bits &= ~4
     if draw.chance(0.05):
