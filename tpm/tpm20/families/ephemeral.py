@@ -32,12 +32,12 @@ def commit(
     secret = int.from_bytes(held.sensitive.sensitive, "big")
     scalar = commits.next_scalar(tpm, curve, held.name)
     point_k = point_l = point_e = _NOTHING
-    if p1 != _NOTHING:
-        point_e = _product(curve, scalar, p1, 1)
     if s2:
         p2 = _hashed_point(held, s2, y2)
         point_k, point_l = _product(curve, secret, p2, 2), _product(curve, scalar, p2, 2)
-    elif p1 == _NOTHING:
+    if p1 != _NOTHING:
+        point_e = _product(curve, scalar, p1, 1)
+    elif not s2:
         point_e = crypto.ecc_generator_multiple(curve, scalar)
     return point_k, point_l, point_e, commits.commit(tpm)
 
