@@ -224,7 +224,8 @@ def _store(tpm: Tpm, index: NvIndex, data: bytes) -> None:
 def nv_write(tpm: Tpm, auth: int, nv_index: int, data: bytes, offset: int) -> None:
     """Part 3, 31.7. What a first write leaves out is ones, whatever was there before a reset.
 
-    In a PIN Index it is zeros: a limit that nobody has written lets nobody in.
+    In a PIN Index it is zeros: a limit that nobody has written lets nobody in. In an orderly Index
+    it is zeros too, what memory without power begins with.
     """
     index = _writable(tpm, auth, nv_index)
     if index.kind in _NOT_WRITTEN_WHOLE:
@@ -235,7 +236,8 @@ def nv_write(tpm: Tpm, auth: int, nv_index: int, data: bytes, offset: int) -> No
     end = offset + len(data)
     if end > size or (index.public.attributes & TPMA_NV.WRITEALL and len(data) < size):
         raise TpmError(RC.NV_RANGE)
-    blank = b"\0" if index.is_pin else b"\xff"
+    zeros = index.is_pin or index.public.attributes & TPMA_NV.ORDERLY
+    blank = b"\0" if zeros else b"\xff"
     old = index.data if index.public.attributes & TPMA_NV.WRITTEN else blank * size
     _store(tpm, index, old[:offset] + data + old[end:])
 
