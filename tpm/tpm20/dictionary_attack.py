@@ -21,7 +21,11 @@ def check(tpm: Tpm, is_lockout: bool) -> None:
     locked = not state.lockout_auth_enabled if is_lockout else state.failed_tries >= state.max_tries
     if locked:
         raise TpmError(RC.LOCKOUT)
-    if not is_lockout and not state.da_used:
+    if is_lockout:
+        return
+    # A shutdown before does not hold any more, or else a try after it would be free.
+    tpm.void_shutdown()
+    if not state.da_used:
         state.da_used = True
         state.changed = True
 
