@@ -163,6 +163,8 @@ def verify(key: Object, digest: bytes, signature: Signature) -> None:
     key's type, `TPM_RC_HANDLE` for a symmetric key of which only the public area is loaded. Whether
     the key is one for signing is the caller's to check.
     """
+    if key.public.type == ALG.KEYEDHASH and key.sensitive is None:
+        raise TpmError(RC.HANDLE)
     function = _VERIFIERS.get((key.public.type, signature.sig_alg))
     if function is None:
         raise TpmError(RC.SCHEME)
@@ -208,8 +210,7 @@ def _schnorr(key: Object, digest: bytes, signature: Signature) -> None:
 
 
 def _hmac(key: Object, digest: bytes, signature: Signature) -> None:
-    if key.sensitive is None:
-        raise TpmError(RC.HANDLE)
+    assert key.sensitive is not None
     alg, given = signature.signature
     scheme = key.public.parameters
     if scheme.scheme == ALG.HMAC and scheme.hash_alg != alg:
