@@ -73,7 +73,7 @@ Startup = Annotated[int, choice(U16, (SU.CLEAR, SU.STATE), RC.VALUE)]
 SessionType = Annotated[int, choice(U8, (SE.HMAC, SE.POLICY, SE.TRIAL), RC.VALUE)]
 Operation = Annotated[int, choice(U16, range(EO.BITCLEAR + 1), RC.VALUE)]
 Generated = Annotated[int, choice(U32, (GENERATED_VALUE,), RC.VALUE)]
-Capability = Annotated[int, choice(U32, range(CAP.ACT + 1), RC.VALUE)]
+Capability = Annotated[int, choice(U32, (*range(CAP.ACT + 1), CAP.VENDOR_PROPERTY), RC.VALUE)]
 ClockAdjust = Annotated[int, choice(scalar("b"), range(-3, 4), RC.VALUE)]
 
 # What this TPM implements.

@@ -621,7 +621,7 @@ _CAPABILITY = (
     row(
         "GetCapability",
         {},
-        {"capability": t.Uint32, "property": t.Uint32, "property_count": t.Uint32},
+        {"capability": t.Capability, "property": t.Uint32, "property_count": t.Uint32},
         {"more_data": t.YesNo, "capability_data": t.CapabilityData},
     ),
     row("TestParms", {}, {"parameters": t.PublicParms}),
