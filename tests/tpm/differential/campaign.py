@@ -116,6 +116,6 @@ def reduced(pair: Pair, finding: Finding) -> Finding:
         return None
 
     first, rest = finding.steps[:PROLOGUE], finding.steps[PROLOGUE:]
-    steps = first + shrink.shrunk(rest, lambda steps: shows(first + [*steps]) is not None)
+    steps = first + shrink.shrunk(rest, lambda steps: shows([*first, *steps]) is not None)
     difference = shows(steps) or finding.difference
     return replace(finding, steps=steps, difference=difference)

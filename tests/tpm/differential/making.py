@@ -65,8 +65,9 @@ def _creation(author: Author, thing: Thing) -> Parts:
 def _settle(author: Author, thing: Thing, parent: Handle) -> None:
     """The last step has put the object into a slot."""
     above = author.world.thing(parent)
-    hierarchy = above.hierarchy if above is not None else parent
-    assert isinstance(hierarchy, int)
+    hierarchy = parent if isinstance(parent, int) else NULL
+    if above is not None:
+        hierarchy = above.hierarchy
     author.world.things.append(
         replace(thing, handle=Earlier(author.last), parent=parent, hierarchy=hierarchy)
     )

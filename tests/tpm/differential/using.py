@@ -398,12 +398,15 @@ def clear(author: Author) -> Plan[None]:
 
 def restart(author: Author) -> Plan[None]:
     draw = author.draw
+    kinds = [0]
     if draw.chance(0.7):
-        yield from author.command("Shutdown", [], (u16(draw.one(0, 1)),))
+        how = draw.one(0, 1)
+        yield from author.command("Shutdown", [], (u16(how),))
+        if how and draw.chance(0.7):
+            kinds = [1, 0]
     if draw.chance(0.2):
         yield from any_command(author)
     yield from author.power()
-    kinds = (1, 0) if draw.chance(0.4) else (0,)
     for kind in kinds:
         if (yield from author.command("Startup", [], (u16(kind),), certain=True)):
             break
