@@ -46,6 +46,12 @@ def _cpu(args: argparse.Namespace) -> Numbers:
     return cpu.measure(args.iterations or cpu.ITERATIONS, args.runs or cpu.RUNS)
 
 
+def _tpm(args: argparse.Namespace) -> Numbers:
+    from tools.bench import tpm
+
+    return tpm.measure(args.runs, args.commands)._asdict()
+
+
 def _load(args: argparse.Namespace) -> Numbers:
     from tools.bench import load
 
@@ -91,6 +97,25 @@ def _show_cpu(numbers: Numbers) -> None:
     render.table(("guest loop", "MIPS"), [(name, f"{mips:.0f}") for name, mips in numbers.items()])
 
 
+def _show_tpm(numbers: Numbers) -> None:
+    from tools.bench.tpm import START_LIMIT
+
+    limits = numbers["limits"]
+    rows = []
+    for name, ratio in numbers["ratios"].items():
+        ours, theirs, limit = numbers["ours_ms"][name], numbers["swtpm_ms"][name], limits.get(name)
+        verdict = "-" if limit is None else "ok" if ratio <= limit else "over"
+        shown = (f"{ours:.3f}", f"{theirs:.3f}", f"{ratio:.2f}")
+        rows.append((name, *shown, "-" if limit is None else f"{limit:.1f}", verdict))
+    render.table(("command", "ours, ms", "swtpm, ms", "ratio", "limit", ""), rows)
+    start = numbers["start_seconds"]
+    print(
+        f"\nthe first answer comes {start:.3f} s after the start of the process, swtpm's after "
+        f"{numbers['swtpm_start_seconds']:.3f} s; the limit is {START_LIMIT:g} s"
+        + ("" if start < START_LIMIT else ", which is not kept")
+    )
+
+
 def _show_load(numbers: Numbers) -> None:
     held = numbers["held"]
     counts = {"calls": 0, **numbers["counts"], **numbers["kills"]}
@@ -121,6 +146,7 @@ BENCHMARKS = {
     "ipc": Benchmark("a call and its reply, beside a raw socketpair", _ipc, _show_ipc),
     "boot": Benchmark("Linux from the command to its init, beside QEMU's TCG", _boot, _show_boot),
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
+    "tpm": Benchmark("TPM 2.0 commands, beside Debian's swtpm", _tpm, _show_tpm),
     "load": Benchmark(
         "many processes that call, share, stream and are killed: what is lost, what is left over",
         _load,
@@ -155,6 +181,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 help="measure pyzmq, Pyro5, rpyc, grpc and D-Bus (jeepney), too, if installed",
             )
             add_weak(command)
+        elif name == "tpm":
+            command.add_argument(
+                "commands", nargs="*", metavar="COMMAND", help="these alone, such as Quote_ECC"
+            )
         elif name == "cpu":
             command.add_argument(
                 "--iterations", type=positive, metavar="N", help="turns of each loop"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,6 +59,30 @@ def test_cpu(capsys: Captured) -> None:
     assert all(number > 0 for number in numbers.values())
     assert cli.main(["bench", "cpu", "--iterations", "1000", "--runs", "1"]) == 0
     assert "MIPS" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("swtpm") is None, reason="the Debian package swtpm has the peer")
+def test_tpm(capsys: Captured) -> None:
+    chosen = ["GetRandom", "Unseal", "StartAuthSession_FlushContext", "Load_ECC", "Startup"]
+    assert cli.main(["bench", "tpm", "--json", "--runs", "1", *chosen]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert list(numbers["ratios"]) == chosen
+    assert all(ratio > 0 for ratio in numbers["ratios"].values())
+    assert numbers["swtpm_start_seconds"] > 0 and numbers["start_seconds"] > 0
+    assert cli.main(["bench", "tpm", "--runs", "1", "GetRandom", "Hash"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"GetRandom +[\d.]+ +[\d.]+ +[\d.]+ +3\.0 +(ok|over)\n", shown)
+    assert re.search(r"Hash +[\d.]+ +[\d.]+ +[\d.]+ +- +-\n", shown)
+
+
+def test_what_the_tpms_benchmark_cannot_do(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["bench", "tpm", "Juggle"]) == 2
+    assert "'Juggle' is not measured; there are GetRandom" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["bench", "tpm"]) == 1
+    assert capsys.readouterr().err.startswith("cloister: swtpm is not installed")
 
 
 def test_boot_takes_the_time_until_the_line() -> None:
