@@ -169,7 +169,7 @@ PROJECTIONS: dict[str | tuple[str, str], Projection] = {
     "duplicate": size,
     "out_sym_seed": size,
     "out_duplicate": size,
-    "added_to_certificate": size,
+    "added_to_certificate": nothing,
     "tbs_digest": size,
     "size_available": nothing,
     "size_needed": nothing,

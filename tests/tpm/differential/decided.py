@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.tpm.differential.pair import Difference
 from tests.tpm.differential.steps import NAMES, ROWS
-from tpm.tpm20.constants import PT, RC, RH, H, P
+from tpm.tpm20.constants import EO, PT, RC, RH, TPMA_STARTUP_CLEAR, H, P
 
 
 class Answers(NamedTuple):
@@ -66,6 +66,18 @@ def _one_more_try(seen: Answers) -> bool:
     return {**theirs, _TRIES: theirs.get(_TRIES, -1) + 1} == ours
 
 
+def _no_more_orderly(seen: Answers) -> bool:
+    ours, theirs = seen.values
+    if isinstance(ours, dict):
+        changed = theirs.get(_STARTUP_CLEAR, 0) & ~TPMA_STARTUP_CLEAR.ORDERLY
+        return seen.what == "capability_data" and {**theirs, _STARTUP_CLEAR: changed} == ours
+    return _code(RC.VALUE + P(1), 0, "Startup")(seen)
+
+
+_STARTUP_CLEAR = hex(PT.STARTUP_CLEAR)
+_SIGNED = tuple(
+    eo.to_bytes(2, "big") for eo in (EO.SIGNED_GT, EO.SIGNED_LT, EO.SIGNED_GE, EO.SIGNED_LE)
+)
 _TRIES = hex(PT.LOCKOUT_COUNTER)
 _REFERENCES = range(RC.REFERENCE_H0, RC.REFERENCE_H0 + 7)
 
@@ -142,20 +154,58 @@ DECIDED: dict[str, Row] = {
         "a Startup(STATE) that is refused changes nothing; theirs then forgets that the power went "
         "while an authValue was tried",
     ),
-    "ephemeral keys of before": Row(
-        _code(RC.VALUE + P(1), 0, "Startup"),
-        "part 3, 19.1",
-        "a counter of ephemeral keys that goes back gives a key twice: after EC_Ephemeral a "
-        "Shutdown does not hold; theirs resumes",
+    "ephemeral keys and audit of before": Row(
+        _no_more_orderly,
+        "part 3, 11.4",
+        "a counter of ephemeral keys that goes back gives a key twice, an audit digest that goes "
+        "back hides a command: a Shutdown before them does not hold; theirs resumes",
     ),
-    "comparison with nothing": Row(
+    "signed comparison": Row(
         lambda seen: (
             seen.command in ("PolicyNV", "PolicyCounterTimer")
             and {seen.ours, seen.theirs} == {0, RC.POLICY}
-            and seen.octets[-6:-4] == b"\0\0"
+            and seen.octets[-2:] in _SIGNED
         ),
-        "part 3, 23.9.1",
-        "no octets are equal to no octets; theirs looks for their sign",
+        "part 2, 6.8",
+        "theirs takes the greater of two negative numbers for the less, and the sign of no octets "
+        "from what is in memory",
+    ),
+    "anonymous authorization": Row(
+        _code(RC.HANDLE + P(5), RC.SCHEME + P(5), "PolicySigned"),
+        "part 3, 23.3.2",
+        "both are wrong: a key of which only the public area is there, and an ECDAA signature",
+    ),
+    "partial certificates": Row(
+        lambda seen: (
+            seen.command == "CertifyX509"
+            and {seen.ours, seen.theirs} == {RC.SIZE + P(3), RC.VALUE + P(3)}
+        ),
+        "part 3, 18.8.2",
+        "what is no SEQUENCE at all: the two codes are not told apart",
+    ),
+    "clock without power": Row(
+        _code(RC.VALUE + P(1), 0, "ClockSet"),
+        "part 1, 36.3",
+        "the clock does not go back behind what ClockSet was told; theirs forgets it with power",
+    ),
+    "limit of a PIN": Row(
+        lambda seen: (
+            seen.what == "data"
+            and seen.command == "NV_Read"
+            and seen.values[0] == seen.values[1].replace("ff", "00")
+        ),
+        "part 1, 37.2.8",
+        "what was not written of a count and its limit is zero: nobody gets in; theirs has ones",
+    ),
+    "symmetric algorithms": Row(
+        lambda seen: seen.what == "code" and _base(seen.ours) == RC.SYMMETRIC,
+        "part 2, 9.29",
+        "which algorithms there are is the TPM's affair: theirs has triple DES and Camellia",
+    ),
+    "IV after a part of a block": Row(
+        lambda seen: seen.command.startswith("EncryptDecrypt") and seen.what == "iv_out",
+        "part 3, 15.2.1",
+        "nothing can be chained to it; theirs fills it with the key stream's rest",
     ),
     "failure": Row(
         lambda seen: seen.theirs == RC.FAILURE,

@@ -102,6 +102,8 @@ class Drawer:
     def __init__(self, dice: random.Random, world: World) -> None:
         self.dice = dice
         self.world = world
+        self.hours = 2
+        """What ClockSet was told last."""
 
     # Small things.
 
@@ -304,6 +306,13 @@ def _policy_pcr(draw: Drawer) -> bytes:
     return b2(draw.one(b"", b"", b"", bytes(32), hashlib.sha256(bytes(32)).digest()))
 
 
+def _new_time(draw: Drawer) -> bytes:
+    """Hours from any other: the clocks of the two sides differ by seconds."""
+    draw.hours += 1
+    hours = draw.hours - 3 if draw.chance(0.2) else draw.hours
+    return u64(draw.one(hours * 3_600_000, hours * 3_600_000, 1 << 63, 0xFFFF000000000000))
+
+
 def _nv_data(draw: Drawer) -> bytes:
     handle = draw.handles[-1]
     index = draw.world.indices.get(handle) if isinstance(handle, int) else None
@@ -435,7 +444,7 @@ VALUES: dict[str | tuple[str, str], Draw] = {
     "algorithm_set": lambda draw: u32(draw.one(0, 1)),
     "flush": _flush,
     "persistent": lambda draw: u32(draw.one(0x81000000, 0x81000001, 0x81800000, 0x82000000)),
-    "new_time": lambda draw: u64(draw.one(0, 10**7, 10**9, 1 << 63, 0xFFFF000000000000)),
+    "new_time": _new_time,
     "rate_adjust": lambda draw: u8(draw.one(0, 0, 1, 3, 4, 0xFD, 0xFC)),
     "parameters": _parms,
     "data": lambda draw: b2(draw.octets()),

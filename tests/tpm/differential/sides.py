@@ -38,10 +38,8 @@ from tpm.tpm20.codec import codec
 from tpm.tpm20.constants import ROLE, TpmError
 
 _READ_PUBLIC, _NV_READ_PUBLIC = CODES["ReadPublic"], CODES["NV_ReadPublic"]
-_RENAMES = frozenset(
-    (POWER, "Startup", "FlushContext", "EvictControl", "ContextLoad", "NV_GlobalWriteLock")
-)
-"""Steps after which handles that they do not name in their handle area may have other Names."""
+_RENAMES = frozenset(("Startup", "FlushContext", "ContextLoad", "NV_GlobalWriteLock"))
+"""Commands after which what they do not name in their handle area may have other Names."""
 
 
 @dataclass
@@ -136,7 +134,7 @@ class Side:
     def run(self, step: Step) -> Outcome:
         if step.name == POWER:
             self.machine.power()
-            self._names.clear()
+            self._forget_names(step, [])
             return Outcome()
         handles = [self.handle(one) for one in step.handles]
         names = tuple(self.name(one) for one in handles)
@@ -158,9 +156,19 @@ class Side:
         return outcome
 
     def _forget_names(self, step: Step, handles: list[int]) -> None:
-        row = ROWS[step.name]
-        if step.edits or step.name in _RENAMES or row.extensive:
+        """Names that the step may have changed. To ask for them again can take a slot."""
+        if step.edits or step.name == POWER or ROWS[step.name].extensive:
             self._names.clear()
+            return
+        if step.name == "EvictControl":
+            place = int.from_bytes(self.sent[-1][-4:], "big")
+            self._names.pop(place, None)
+            if handles[1] in self._names and handles[1] != place:
+                self._names[place] = self._names[handles[1]]
+            return
+        if step.name in _RENAMES:
+            held = self._names.items()
+            self._names = {handle: name for handle, name in held if handle >> 24 == 0x81}
             return
         created = self._handles.get(step.number)
         for handle in [*handles, *([created] if created is not None else [])]:

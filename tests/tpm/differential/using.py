@@ -48,6 +48,7 @@ def drawn(author: Author, name: str) -> Plan[bool]:
         handles.append(author.draw.handle(name, handle_name, handles))
     parameters = author.draw.parameters(name, handles)
     locality = author.draw.one(1, 2, 3, 4) if author.draw.chance(0.03) else 0
+    author.world.audits |= name == "SetCommandCodeAuditStatus"
     return (yield from author.command(name, handles, parameters, locality=locality))
 
 
@@ -319,7 +320,7 @@ def write(author: Author) -> Plan[None]:
     by = index.handle if index.bits & 4 and draw.chance(0.4) else by
     handles = [by, index.handle]
     parameters = draw.parameters(name, handles)
-    if index.bits & 0xF0 in (0x80, 0x90) and draw.chance(0.8):
+    if index.bits & 0xF0 in (0x80, 0x90):
         content = u32(draw.one(0, 1, 3)) + u32(draw.one(0, 3, 5))
         parameters = (b2(content), u16(0))
     yield from author.command(name, handles, parameters)
@@ -404,8 +405,8 @@ def restart(author: Author) -> Plan[None]:
         yield from author.command("Shutdown", [], (u16(how),))
         if how and draw.chance(0.7):
             kinds = [1, 0]
-    if draw.chance(0.2):
-        yield from any_command(author)
+    if draw.chance(0.2) and not author.world.audits:
+        yield from drawn(author, draw.one("PCR_Extend", "NV_Write", "GetRandom", "Unseal", "HMAC"))
     yield from author.power()
     for kind in kinds:
         if (yield from author.command("Startup", [], (u16(kind),), certain=True)):

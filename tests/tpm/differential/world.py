@@ -108,6 +108,8 @@ class World:
     policies: dict[int, str] = field(default_factory=dict)
     """Of the hierarchies."""
     pcr_auth: bytes = b""
+    audits: bool = False
+    """More commands are audited than a new TPM audits."""
 
     def objects(self) -> list[Thing]:
         return [thing for thing in self.things + self.persistent if not thing.is_sequence]
