@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import fcntl
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -20,11 +22,13 @@ from servers.init.description import (
     VmEntry,
     parse_size,
 )
-from servers.runtime import TimedOut
+from servers.runtime import KernelError, ServiceError, TimedOut
 from tools import system as systems
 from tools.arguments import add_weak
 from tools.console import ENDED, attend
 from tools.errors import UserError
+from tools.gdb import DEFAULT_PORT, Bridge
+from vmm.interface import Vm
 from vmm.outcome import End
 
 GUEST = "guest"
@@ -61,6 +65,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(default: of this user's own, the first that no other guest is using)",
     )
     parser.set_defaults(tpm_number=0)
+    parser.add_argument(
+        "--gdb",
+        nargs="?",
+        type=int,
+        const=DEFAULT_PORT,
+        metavar="PORT",
+        help=f"let a debugger connect to PORT on loopback (default {DEFAULT_PORT}); the guest "
+        "stops when it does",
+    )
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
     parser.add_argument("--engine", choices=("auto", "soft"), default="auto", help="the CPU engine")
     add_weak(parser)
@@ -195,11 +208,28 @@ def describe(args: argparse.Namespace) -> systems.Source:
     return systems.Source(description, base.folder)
 
 
+@contextmanager
+def _debugger(system: systems.System, port: int | None) -> Iterator[Callable[[], None] | None]:
+    """What is to be done again and again for a debugger; None without one."""
+    if port is None:
+        yield None
+        return
+    with Bridge(system.open(Vm, f"{GUEST}.vm"), port) as bridge:
+        print(f"cloister: gdb -ex 'target remote :{bridge.port}'", file=sys.stderr)
+
+        def pump() -> None:
+            with suppress(KernelError, ServiceError):  # it has just ended
+                bridge.pump(0)
+
+        yield pump
+
+
 def run(args: argparse.Namespace) -> int:
     timeout = FOREVER if args.timeout is None else int(args.timeout * 1e9)
     with _boot(args) as system:
         try:
-            how = attend(system, GUEST, timeout)
+            with _debugger(system, args.gdb) as pump:
+                how = attend(system, GUEST, timeout, meanwhile=pump)
         except TimedOut:
             raise UserError(f"the guest was still running after {args.timeout:g} s") from None
         if how != ENDED:

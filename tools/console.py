@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import termios
+import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kernel.abi import FOREVER, Right
@@ -39,10 +40,34 @@ def raw_terminal() -> Iterator[None]:
         os.write(1, b"\r") if os.isatty(1) else None
 
 
-def attend(system: System, name: str, timeout: int = FOREVER, replay: int = SCROLLBACK) -> int:
+MOMENT = 10_000_000
+"""Nanoseconds between two looks at what is to be done meanwhile."""
+
+
+def _wait(word: Notification, timeout: int, meanwhile: Callable[[], None] | None) -> int:
+    if meanwhile is None:
+        return word.wait(timeout)
+    end = time.monotonic_ns() + timeout if timeout < FOREVER else None
+    while True:
+        try:
+            return word.wait(MOMENT)
+        except TimedOut:
+            if end is not None and time.monotonic_ns() > end:
+                raise
+        meanwhile()
+
+
+def attend(
+    system: System,
+    name: str,
+    timeout: int = FOREVER,
+    replay: int = SCROLLBACK,
+    meanwhile: Callable[[], None] | None = None,
+) -> int:
     """Give the terminal to the console of a process until that ends or the person takes it back.
 
-    Returns ``ENDED`` or ``GIVEN_BACK``, and raises ``TimedOut`` after ``timeout`` ns.
+    ``meanwhile`` is called again and again; it may use the system and must not block.  Returns
+    ``ENDED`` or ``GIVEN_BACK``, and raises ``TimedOut`` after ``timeout`` ns.
     """
     consoles = system.open(ConsoleControl, "console.control")
     control: Control = system.control
@@ -53,7 +78,7 @@ def attend(system: System, name: str, timeout: int = FOREVER, replay: int = SCRO
         consoles.show(name, replay, given_back)
         control.watch(name, ended)
         try:
-            how = word.wait(timeout)
+            how = _wait(word, timeout, meanwhile)
         except TimedOut:
             consoles.release()
             raise

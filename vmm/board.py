@@ -82,6 +82,8 @@ class Board:
         self._loader: Loader | None = None
         self._end: Outcome | None = None
         self._paused = False
+        self._stepping = False
+        self._on_stop: Callable[[], None] | None = None
         self.engine: Engine = create(config.engine, self, config.cpu)
         self._map_memory()
         self._pacer: Pacer = pacer(self.engine.kick, clock)
@@ -243,6 +245,28 @@ class Board:
         """Ask the guest's system to shut down."""
         self.post(lambda: self.pm.press_power_button())
 
+    # For a debugger, on the vCPU thread
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def debugged(self, on_stop: Callable[[], None] | None) -> None:
+        """Have ``on_stop`` called when a breakpoint or the end of a step stops the guest."""
+        self._on_stop = on_stop
+
+    def hold(self) -> None:
+        """Execute no more of the guest until ``go_on``."""
+        self._paused, self._stepping = True, False
+
+    def go_on(self, step: bool = False) -> None:
+        """Execute the guest again, for one instruction only or until something stops it."""
+        self._paused, self._stepping = False, step
+
+    def reset(self) -> None:
+        """Have the guest restarted, if its configuration has that, or ended."""
+        self._reset_asked()
+
     # Ends
 
     def _set_paused(self, paused: bool) -> None:
@@ -284,7 +308,7 @@ class Board:
                 self._sleep()
                 continue
             self._pacer.arm(self.timers.next_deadline())
-            self._handle(self.engine.run())
+            self._handle(self.engine.step() if self._stepping else self.engine.run())
 
     def close(self) -> None:
         """Switch off and give memory back.  On the vCPU thread, after ``run``."""
@@ -298,14 +322,23 @@ class Board:
     def _handle(self, why: Exit) -> None:
         if why is Exit.HALTED:
             self.exits["halted"] += 1
-            if self._end is None:  # guests halt right after they asked for an end
+            if self._stepping:
+                self._stop_for_debugger()
+            elif self._end is None:  # guests halt right after they asked for an end
                 self._sleep()
         elif why is Exit.STOPPED:
             self.exits["stopped"] += 1
+        elif why in (Exit.BREAKPOINT, Exit.STEPPED):
+            self._stop_for_debugger()
         elif why is Exit.SHUTDOWN:
             self._finish(Outcome(End.TRIPLE_FAULT, self._report("the guest triple-faulted")))
         elif why is Exit.ERROR:
             self._finish(Outcome(End.ENGINE_ERROR, self._report(self.engine.error)))
+
+    def _stop_for_debugger(self) -> None:
+        self.hold()
+        if self._on_stop is not None:
+            self._on_stop()
 
     def _report(self, headline: str) -> str:
         return f"{headline}\n{self._describe(self.engine.get_registers(), self.memory)}"

@@ -28,3 +28,19 @@ class Vm(Interface):
         """Let it go on."""
 
     def status(self) -> VmStatus: ...
+
+    def registers(self) -> str:
+        """The processor's registers and the code at RIP, in lines for a person."""
+
+    def disassemble(self, address: int) -> str:
+        """The code at a linear address, in lines for a person."""
+
+    def gdb(self, data: bytes, wait_ns: int) -> bytes:
+        """Octets from a debugger, and octets for it (GDB's remote serial protocol).
+
+        The first call stops the guest.  Where there is nothing to say, the call waits for something
+        for ``wait_ns``, a tenth of a second at most.
+        """
+
+    def gdb_end(self) -> None:
+        """The debugger is gone: forget its breakpoints, and let the guest go on."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -21,8 +20,8 @@ from vmm.board import Board
 from vmm.boot import BootError
 from vmm.clock import Clock
 from vmm.config import VmConfig
+from vmm.control import Control, LateImport, gdb_support
 from vmm.engine.interface import EngineError, Registers
-from vmm.interface import Vm, VmStatus
 from vmm.memory import GuestMemory
 from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, SlicePacer, ThreadPacer
@@ -44,27 +43,6 @@ class Settings(msgspec.Struct, frozen=True):
     """The version of the guest's TPM, or empty."""
     tpm_interface: Literal["tis", "crb"] = "tis"
     tpm_interrupts: bool = False
-
-
-class Control(Vm):
-    """The guest as the tools control it."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._started = time.monotonic_ns()
-        self._paused = False
-
-    def pause(self) -> None:
-        self._paused = True
-        self._board.pause()
-
-    def resume(self) -> None:
-        self._paused = False
-        self._board.resume()
-
-    def status(self) -> VmStatus:
-        state = "paused" if self._paused else "running"
-        return VmStatus(state, time.monotonic_ns() - self._started, dict(self._board.exits))
 
 
 class Disassembler:
@@ -98,31 +76,6 @@ class Disassembler:
         return str(report(registers, memory))
 
 
-class LateImport:
-    """Loads a module that few guests need, when it is needed.
-
-    The thread that does it begins before the right to open files is given up, and keeps it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._load, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _load(self) -> None:
-        self._wanted.wait()
-        importlib.import_module(self._name)
-
-    def load(self) -> None:
-        """Return once it can be imported by anyone."""
-        self._wanted.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-
 disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
 
@@ -132,6 +85,7 @@ def prepare() -> None:
     engine.prepare("soft")
     disassembler.start()
     tpm_support.start()
+    gdb_support.start()
 
 
 def main(env: Environment) -> str:
@@ -181,8 +135,12 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     )
     board.load_kernel(_module(env, "kernel"), _module(env, "initrd"))
     services.serve(env, board.receive)
-    env.thread(lambda own: own.serve(Control(board), on="vm"), "control")
+    env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
     return board.run()
+
+
+def _control(env: Environment, board: Board) -> Control:
+    return Control(board, env, lambda registers: disassembler.describe(registers, board.memory))
 
 
 def _module(env: Environment, name: str) -> bytes:

@@ -13,7 +13,7 @@ from tools.errors import UserError
 from tools.render import seconds, table
 from tools.shell import control
 from tools.shell.session import Session
-from tools.shell.words import name
+from tools.shell.words import name, number
 from vmm.interface import Vm
 
 TAIL: Final = 32 * 1024
@@ -92,6 +92,38 @@ def _status(session: Session, words: list[str]) -> None:
     print(f"left the engine: {exits}")
 
 
+def _registers(session: Session, words: list[str]) -> None:
+    print(_running(session, words[0]).registers())
+
+
+def _disassemble(session: Session, words: list[str]) -> None:
+    vm = _running(session, words[0])
+    if not words[1:]:
+        print(vm.registers().partition("idtr")[2].partition("\n")[2])
+        return
+    try:
+        address = int(words[1], 0)
+    except ValueError:
+        raise UserError(f"{words[1]!r} is not an address, such as 0x1000") from None
+    print(vm.disassemble(address))
+
+
+def _gdb(session: Session, words: list[str]) -> None:
+    from tools.gdb import DEFAULT_PORT, Bridge
+
+    who = words[0]
+    port = number(words[1:], DEFAULT_PORT, "ports")
+    with Bridge(_running(session, who), port) as bridge:
+        print(f"now, elsewhere: gdb -ex 'target remote :{bridge.port}'", flush=True)
+        while not bridge.connected:
+            bridge.pump(0.1)
+            session.check()
+        print(f"a debugger has {who}; the shell goes on when it leaves", flush=True)
+        while bridge.connected and session.process(who).state == "running":
+            for _ in range(50):
+                bridge.pump(0.02)
+
+
 def _console(session: Session, words: list[str]) -> None:
     who = words[0]
     if not session.terminal or session.machine == "sim":
@@ -145,6 +177,9 @@ _ACTIONS: Final = {
     "pause": _pause,
     "resume": _resume,
     "status": _status,
+    "registers": _registers,
+    "disassemble": _disassemble,
+    "gdb": _gdb,
     "console": _console,
     "type": _type,
     "expect": _expect,
@@ -157,6 +192,9 @@ vm list                         the virtual machines
 vm start|stop NAME
 vm pause|resume NAME            stop the guest's processor between two instructions, let it go on
 vm status NAME                  for how long it ran, and why it left its engine
+vm registers NAME               the processor's registers, and the code that it is at
+vm disassemble NAME [ADDRESS]   the code there
+vm gdb NAME [PORT]              let a debugger connect (to 127.0.0.1:1234) until it leaves
 vm console NAME                 have its console until Control-]; without a terminal, show its end
 vm type NAME TEXT...            type a line at its console
 vm expect NAME TEXT [SECONDS]   wait until its console shows a text, after what was expected before

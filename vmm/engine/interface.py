@@ -139,7 +139,7 @@ class Engine(Protocol):
         """Execute one instruction: ``STEPPED``, or what ended it.
 
         The handler of an exception, an interrupt or a system call counts as part of the instruction
-        that it returns to.
+        that it returns to.  A halted processor is woken.
         """
 
     def set_breakpoints(self, addresses: Collection[int]) -> None:

@@ -361,6 +361,7 @@ class UnicornEngine:
         data = self._data
         if self._breakpoints:
             self._set_exits(())
+        self._halted = False
         data.stepping = 1
         self._eflags.value |= wheel.FLAG_TF
         how = self._execute()
