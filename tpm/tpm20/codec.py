@@ -144,6 +144,33 @@ def sized(content: Any, may_be_empty: bool = False) -> Codec:
     return Codec(read, write, tpm2b=True)
 
 
+_REMEMBERED = 64
+
+
+def remembered(inner: Codec) -> Codec:
+    """A TPM2B whose last contents are known by their octets, and not read again.
+
+    For public areas: many commands bring the same ones again and again, and there is nothing secret
+    in them. The values are immutable, and the same for whoever reads them.
+    """
+    known: dict[bytes, Any] = {}
+    read_inner = inner.read
+
+    def read(octets: bytes, at: int) -> tuple[Any, int]:
+        end = at + 2 + _read_u16(octets, at)[0]
+        content = octets[at:end]
+        value = known.get(content)
+        if value is not None:
+            return value, end
+        value, end = read_inner(octets, at)
+        if len(known) >= _REMEMBERED:
+            del known[next(iter(known))]
+        known[content] = value
+        return value, end
+
+    return inner._replace(read=read)
+
+
 def listing(item: Any, limit: int, minimum: int = 0) -> Codec:
     """A TPML: a count, `minimum` to `limit`, else `TPM_RC_SIZE`, and as many items."""
     inner = codec(item)

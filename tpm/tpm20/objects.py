@@ -18,6 +18,8 @@ from tpm.tpm20.structures import DIGEST_SIZE, Digest, Iv, Public, Sensitive
 _PARENT = TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 _SIGN = TPMA_OBJECT.SIGN
 _IV_SIZE = 16
+_CHILDREN = 16
+"""Children that a parent remembers."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,9 @@ class Object:
     """Its persistent handle, or 0."""
     _key: Any = field(default=None, repr=False, compare=False)
     _integrity_key: bytes = field(default=b"", repr=False, compare=False)
+    _children: dict[tuple[bytes, Public], Object] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def auth(self) -> bytes:
@@ -73,6 +78,20 @@ class Object:
             assert self.sensitive is not None
             self._integrity_key = _integrity_key(self.public.name_alg, self.sensitive.seed)
         return self._integrity_key
+
+    def child(self, private: bytes, public: Public) -> Object | None:
+        """What was loaded below this parent from these two, if that was not long ago.
+
+        Software loads a key each time that it uses it. What is remembered is what anybody who holds
+        the parent can unwrap, and goes with the parent.
+        """
+        return self._children.get((private, public))
+
+    def remember_child(self, private: bytes, public: Public, child: Object) -> None:
+        """Keep what was loaded, and forget the oldest if there are many."""
+        if len(self._children) >= _CHILDREN:
+            del self._children[next(iter(self._children))]
+        self._children[private, public] = child
 
     def private_key(self) -> Any:
         """The private key of `cryptography` for an RSA or ECC object, made on first use."""

@@ -20,6 +20,7 @@ from tpm.tpm20.codec import (
     choice,
     listing,
     nothing,
+    remembered,
     scalar,
     sized,
     structure_with,
@@ -475,7 +476,7 @@ PublicDerived = Annotated[
         unique=Annotated[Any, Union("type", dict.fromkeys(PARAMETERS, Derive))],
     ),
 ]
-Public2B = Annotated[Public, sized(PublicNamed)]
+Public2B = Annotated[Public, remembered(sized(PublicNamed))]
 Public2BNull = Annotated[Public, sized(Public)]
 
 

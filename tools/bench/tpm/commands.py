@@ -226,12 +226,14 @@ def _verify(tpm: Client) -> Run:
     return lambda _number: tpm.timed(octets)[0]
 
 
-def _rsa_decrypt(tpm: Client) -> Run:
-    key = _child(tpm, _rsa_decryptor())
-    scheme = u16(0x15)  # RSAES
-    response = tpm.call(command(0x174, [key], tpm2b(b"secret") + scheme + tpm2b(b"")))
-    octets = authorized(0x159, [key], buffers(response, 10, 1)[0] + scheme + tpm2b(b""))
-    return lambda _number: tpm.timed(octets)[0]
+def _rsa_decrypt(scheme: bytes) -> Callable[[Client], Run]:
+    def prepare(tpm: Client) -> Run:
+        key = _child(tpm, _rsa_decryptor())
+        response = tpm.call(command(0x174, [key], tpm2b(b"secret") + scheme + tpm2b(b"")))
+        octets = authorized(0x159, [key], buffers(response, 10, 1)[0] + scheme + tpm2b(b""))
+        return lambda _number: tpm.timed(octets)[0]
+
+    return prepare
 
 
 def _ecdh(tpm: Client) -> Run:
@@ -292,7 +294,8 @@ COMMANDS: Final[dict[str, Row]] = {
     "Sign_ECC": Row(_with_key(signer("ECC"), _sign), CRYPTO),
     "Sign_RSA": Row(_with_key(signer("RSA"), _sign), CRYPTO, batch=4),
     "VerifySignature": Row(_verify),
-    "RSA_Decrypt": Row(_rsa_decrypt, batch=4),
+    "RSA_Decrypt_OAEP": Row(_rsa_decrypt(u16(0x17) + u16(SHA256)), batch=4),
+    "RSA_Decrypt_RSAES": Row(_rsa_decrypt(u16(0x15)), batch=4),
     "ECDH_ZGen": Row(_ecdh),
     "CreatePrimary_ECC": Row(_primary("ECC"), CRYPTO),
     "CreatePrimary_RSA": Row(_primary("RSA"), CRYPTO, KEYS, 1),

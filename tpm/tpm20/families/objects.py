@@ -72,6 +72,18 @@ def load(tpm: Tpm, parent: int, in_private: bytes, in_public: Public) -> tuple[i
     if not in_private:
         raise TpmError(RC.SIZE + P(1))
     above = _parent(tpm, parent)
+    held = above.child(in_private, in_public)
+    if held is None:
+        held = _unwrapped(tpm, parent, above, in_private, in_public)
+        above.remember_child(in_private, in_public, held)
+    tpm.objects[handle] = held
+    return handle, held.name
+
+
+def _unwrapped(
+    tpm: Tpm, parent: int, above: Object, in_private: bytes, in_public: Public
+) -> Object:
+    """The object in Load's parameters."""
     name = objects.object_name(in_public)
     try:
         sensitive = objects.private_to_sensitive(in_private, name, above)
@@ -80,8 +92,7 @@ def load(tpm: Tpm, parent: int, in_private: bytes, in_public: Public) -> tuple[i
     _check_loaded(above, in_public, sensitive, 2, 1)
     if not above.has(TPMA_OBJECT.FIXED_TPM):
         templates.check_key(in_public, sensitive, 2, 1)
-    tpm.objects[handle] = creation.loaded(tpm, in_public, sensitive, parent, name)
-    return handle, name
+    return creation.loaded(tpm, in_public, sensitive, parent, name)
 
 
 def _check_loaded(
