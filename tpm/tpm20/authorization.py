@@ -361,8 +361,13 @@ def _crypt(
 
 
 def _entity_auth(tpm: Tpm, use: Use) -> bytes:
-    """The authValue that goes into a session's keys; empty for what the command has deleted."""
-    if use.entity is None or not entities.exists(tpm, use.entity):
+    """The authValue that goes into a session's keys; empty for what the command has deleted.
+
+    A hierarchy that it has switched off is there still.
+    """
+    if use.entity is None:
+        return b""
+    if use.entity >> 24 != HT.PERMANENT and not entities.exists(tpm, use.entity):
         return b""
     return entities.auth_value(tpm, use.entity)
 
