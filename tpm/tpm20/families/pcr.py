@@ -27,6 +27,8 @@ def pcr_extend(tpm: Tpm, pcr: int, digests: list[tuple[int, bytes]]) -> None:
     if pcr == RH.NULL:
         return
     _check_extend(tpm, pcr)
+    if pcr < pcrs.STATIC_COUNT:
+        tpm.void_shutdown()  # even if there is nothing to extend it with
     for bank, value in digests:
         pcrs.extend(tpm, pcr, bank, value)
 
