@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.tpm.differential.pair import Difference
 from tests.tpm.differential.steps import NAMES, ROWS
-from tpm.tpm20.constants import EO, PT, RC, RH, TPMA_STARTUP_CLEAR, H, P
+from tpm.tpm20.constants import CAP, EO, PT, RC, RH, TPMA_STARTUP_CLEAR, H, P
 
 
 class Answers(NamedTuple):
@@ -110,7 +110,7 @@ DECIDED: dict[str, Row] = {
         "which exchanges there are is the TPM's affair: theirs has ECMQV and SM2",
     ),
     "salt": Row(
-        _code(0, RC.VALUE + P(2), "StartAuthSession"),
+        lambda seen: seen.command == "StartAuthSession" and seen.theirs == RC.VALUE + P(2),
         "part 1, B.10.2",
         "a salt is encrypted with OAEP, whatever the key's scheme: theirs refuses an RSAES key",
     ),
@@ -154,11 +154,12 @@ DECIDED: dict[str, Row] = {
         "a Startup(STATE) that is refused changes nothing; theirs then forgets that the power went "
         "while an authValue was tried",
     ),
-    "ephemeral keys and audit of before": Row(
+    "counters of before": Row(
         _no_more_orderly,
         "part 3, 11.4",
-        "a counter of ephemeral keys that goes back gives a key twice, an audit digest that goes "
-        "back hides a command: a Shutdown before them does not hold; theirs resumes",
+        "a Shutdown does not hold after what would go back with it: a counter of ephemeral keys "
+        "(or else a key is used twice), an audit digest (a command is hidden), the counter of PCR "
+        "updates; theirs resumes",
     ),
     "signed comparison": Row(
         lambda seen: (
@@ -196,6 +197,14 @@ DECIDED: dict[str, Row] = {
         ),
         "part 1, 37.2.8",
         "what was not written of a count and its limit is zero: nobody gets in; theirs has ones",
+    ),
+    "allocation and Clear": Row(
+        lambda seen: (
+            seen.what == "capability_data"
+            and getattr(seen.values[0], "capability", None) == CAP.PCRS
+        ),
+        "part 3, 24.6.1",
+        "Clear does not touch what PCR_Allocate has prepared; theirs forgets it",
     ),
     "symmetric algorithms": Row(
         lambda seen: seen.what == "code" and _base(seen.ours) == RC.SYMMETRIC,

@@ -415,8 +415,11 @@ def restart(author: Author) -> Plan[None]:
 
 def allocate(author: Author) -> Plan[None]:
     """The PCRs that there will be after a reset, and their policy."""
-    name = author.draw.one("PCR_Allocate", "PCR_SetAuthPolicy", "PCR_SetAuthPolicy")
-    yield from drawn(author, name)
+    if author.draw.chance(0.5):
+        yield from drawn(author, "PCR_SetAuthPolicy")
+        return
+    yield from drawn(author, "PCR_Allocate")
+    yield from restart(author)
 
 
 def unlock(author: Author) -> Plan[None]:
