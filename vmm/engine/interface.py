@@ -8,7 +8,7 @@ served inside ``run`` and do not leave it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -122,6 +122,15 @@ class Engine(Protocol):
     def get_registers(self) -> Registers: ...
 
     def set_registers(self, registers: Registers) -> None: ...
+
+    def save(self) -> dict[str, int | bytes]:
+        """All that ``Registers`` leaves out, to go on from elsewhere."""
+
+    def restore(self, registers: Registers, rest: Mapping[str, int | bytes]) -> None:
+        """Be as an engine was when ``get_registers`` and ``save`` gave these.
+
+        Raises ``EngineError`` if ``rest`` is not what an engine of this kind saves.
+        """
 
     def set_a20(self, enabled: bool) -> None:
         """Let bit 20 of addresses through, or force it to zero."""

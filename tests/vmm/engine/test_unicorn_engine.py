@@ -504,3 +504,41 @@ class TestDebugging:
         cpu.handler(0x40, "here: jmp here")
         cpu.engine.kick()
         assert cpu.engine.step() is Exit.STOPPED
+
+
+class TestSavedState:
+    PROGRAM = (
+        "mov eax, 7; mov [0x600], eax; fild dword ptr [0x600]; fldpi; movd xmm3, eax; "
+        "mov ecx, 0xc0000102; mov eax, 0x1234; xor edx, edx; wrmsr; "
+        "mov eax, 1; hlt; "
+        "fstp qword ptr [0x608]; fistp dword ptr [0x610]; movd ebx, xmm3; "
+        "mov ecx, 0xc0000102; rdmsr; hlt"
+    )
+
+    def test_an_engine_goes_on_where_another_was(self, cpu: Cpu) -> None:
+        registers = cpu.start_64(self.PROGRAM)
+        registers.cr4 |= 0x600  # SSE
+        cpu.engine.set_registers(registers)
+        assert cpu.engine.run() is Exit.HALTED
+        registers, rest = cpu.engine.get_registers(), cpu.engine.save()
+        content = bytes(cpu.memory.buffer)
+        cpu.engine.close()
+        other = Cpu()
+        other.memory.buffer[:] = content
+        other.engine.restore(registers, rest)
+        assert other.engine.run() is Exit.HALTED  # still, as no interrupt has come
+        assert other.rax == 1
+        other.engine.set_registers(other.engine.get_registers())  # it is woken
+        assert other.engine.run() is Exit.HALTED
+        assert other.rax == 0x1234
+        assert other.engine.get_registers().general[3] == 7
+        assert other.memory.read(0x610, 4) == struct.pack("<i", 7)
+        assert other.memory.read(0x608, 8) == struct.pack("<d", 3.141592653589793)
+        other.engine.close()
+
+    def test_what_no_engine_has_saved_is_refused(self, cpu: Cpu) -> None:
+        cpu.start_64("hlt")
+        registers, rest = cpu.engine.get_registers(), cpu.engine.save()
+        for wrong in ({}, {**rest, "more": 1}, {**rest, "xmm0": b""}, {**rest, "msr174": b"x"}):
+            with pytest.raises(EngineError):
+                cpu.engine.restore(registers, wrong)

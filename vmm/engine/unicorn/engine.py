@@ -9,7 +9,7 @@ ends without a kick and without HLT ended in a triple fault.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from vmm.engine.interface import (
@@ -94,6 +94,7 @@ class UnicornEngine:
         self._failure: BaseException | None = None
         self._halted = False
         self._irq_line = False
+        self._a20 = True
         self._ram: list[object] = []
         self._ram_map: list[tuple[int, int, int]] = []  # start, end, RAM address minus gpa
         self._ram_pages = 0
@@ -422,6 +423,7 @@ class UnicornEngine:
 
     def set_a20(self, enabled: bool) -> None:
         self._activate()
+        self._a20 = enabled
         self._quick.x86_cpu_set_a20_x86_64(ctypes.c_void_p(self._cpu), ctypes.c_int(enabled))
 
     def close(self) -> None:
@@ -491,6 +493,50 @@ class UnicornEngine:
         self._quick.x86_update_hflags_x86_64(ctypes.c_void_p(env))
         self._quick.tlb_flush_x86_64(ctypes.c_void_p(self._cpu))
         self._halted = False
+
+    # What is left of the state
+
+    def save(self) -> dict[str, int | bytes]:
+        self._activate()
+        state: dict[str, int | bytes] = {
+            "halted": self._halted,
+            "nmi": bool(self._requests.value & wheel.INTERRUPT_NMI),
+            "irq": self._irq_line,
+            "a20": self._a20,
+        }
+        for name, (number, size) in wheel.FLOATING.items():
+            value = ctypes.create_string_buffer(16)
+            self._check(self._calls.uc_reg_read(self._uc, number, value))
+            state[name] = value.raw[:size]
+        for number in wheel.MSRS:
+            request = (ctypes.c_uint64 * 2)(number)
+            self._check(self._calls.uc_reg_read(self._uc, wheel.REG_MSR, ctypes.byref(request)))
+            state[f"msr{number:x}"] = request[1]
+        return state
+
+    def restore(self, registers: Registers, rest: Mapping[str, int | bytes]) -> None:
+        self._activate()
+        if rest.keys() != self.save().keys():
+            raise EngineError("this is not the state of a software engine")
+        self.reset()
+        for name, (number, size) in wheel.FLOATING.items():
+            content = rest[name]
+            if not isinstance(content, bytes) or len(content) != size:
+                raise EngineError(f"the software engine's register {name} is of another size")
+            value = ctypes.create_string_buffer(content, 16)
+            self._check(self._calls.uc_reg_write(self._uc, number, value))
+        for number in wheel.MSRS:
+            msr = rest[f"msr{number:x}"]
+            if not isinstance(msr, int):
+                raise EngineError("this is not the state of a software engine")
+            request = (ctypes.c_uint64 * 2)(number, msr)
+            self._check(self._calls.uc_reg_write(self._uc, wheel.REG_MSR, ctypes.byref(request)))
+        self.set_a20(bool(rest["a20"]))
+        self.set_irq_line(bool(rest["irq"]))
+        if rest["nmi"]:
+            self.raise_nmi()
+        self.set_registers(registers)
+        self._halted = bool(rest["halted"])
 
     # CPUID
 

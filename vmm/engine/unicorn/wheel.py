@@ -90,6 +90,24 @@ PROT_ALL = 7
 REG_RAX = 35
 REG_RIP = 41
 REG_MSR = 248
+FLOATING = {
+    "fpsw": (31, 2),
+    "fpcw": (246, 2),
+    "fptag": (247, 2),
+    "mxcsr": (249, 4),
+    **{f"st{i}": (114 + i, 10) for i in range(8)},
+    **{f"xmm{i}": (122 + i, 16) for i in range(16)},
+    **{f"dr{i}": (66 + i, 8) for i in (0, 1, 2, 3, 6, 7)},
+    "cr8": (58, 8),
+}
+"""Registers that `Registers` does not have: number and size, in an order to write them in."""
+MSRS = (
+    *(0x174, 0x175, 0x176),  # SYSENTER
+    *(0x1A0, 0x277),  # IA32_MISC_ENABLE, IA32_PAT
+    *(0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084),  # STAR, LSTAR, CSTAR, FMASK
+    *(0xC0000102, 0xC0000103),  # KERNEL_GS_BASE, TSC_AUX
+)
+"""Model-specific registers that software sets."""
 
 CTL_USE_EXITS = 4
 CTL_EXITS = 6
