@@ -15,7 +15,7 @@ from vmm.acpi import tables
 from vmm.backends import Backends
 from vmm.boot import BootError, linux, multiboot
 from vmm.bus import MmioBus, PortBus
-from vmm.clock import SECOND, Clock, TimerQueue
+from vmm.clock import SECOND, Clock, GuestClock, TimerQueue
 from vmm.config import VmConfig
 from vmm.devices.acpi_pm import SCI, AcpiPm
 from vmm.devices.i8042 import I8042
@@ -32,6 +32,7 @@ from vmm.engine.interface import Engine, Exit, Registers
 from vmm.memory import HIGH_START, GuestMemory
 from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, ThreadPacer
+from vmm.snapshot.state import is_part
 
 COM1, COM1_IRQ = 0x3F8, 4
 PCI_IRQS = (10, 11, 5, 7)
@@ -77,7 +78,8 @@ class Board:
         self.memory = memory
         self._backends = backends
         self._idle, self._wake = idle, wake
-        self._clock, self._wall = clock, wall
+        self.clock = self._clock = GuestClock(clock)
+        self._wall = wall
         self._posted: deque[Callable[[], None]] = deque()
         self._loader: Loader | None = None
         self._end: Outcome | None = None
@@ -86,7 +88,7 @@ class Board:
         self._on_stop: Callable[[], None] | None = None
         self.engine: Engine = create(config.engine, self, config.cpu)
         self._map_memory()
-        self._pacer: Pacer = pacer(self.engine.kick, clock)
+        self._pacer: Pacer = pacer(self.engine.kick, self._clock)
         self._build()
 
     # Wiring
@@ -123,7 +125,8 @@ class Board:
         self.rtc.attach(self.ports)
         self.uart = Uart(self._backends.serial, self.timers, self.pic.line(COM1_IRQ))
         self.uart.attach(self.ports, COM1)
-        I8042(self._reset_asked, self.engine.set_a20).attach(self.ports)
+        self.i8042 = I8042(self._reset_asked, self.engine.set_a20)
+        self.i8042.attach(self.ports)
         self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS)
         self.pci.attach(self.ports)
         self.pm = AcpiPm(self._clock, self.pic.line(SCI), self._power_off_asked, self._reset_asked)
@@ -138,7 +141,21 @@ class Board:
             from vmm import tpm
 
             self.pic.make_level_triggered(tpm.IRQ)
-            tpm.attach(self._backends.tpm, self.config, self.mmio, self.post, self.pic.line)
+            self.tpm = tpm.attach(
+                self._backends.tpm, self.config, self.mmio, self.post, self.pic.line
+            )
+
+    @property
+    def has_tpm(self) -> bool:
+        return self._backends.tpm is not None
+
+    def devices(self) -> dict[str, object]:
+        """All devices by name: what has a state beside processor and memory."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if is_part(value) or (isinstance(value, list) and value and is_part(value[0]))
+        }
 
     # What the engine asks
 

@@ -11,6 +11,21 @@ Clock = Callable[[], int]
 SECOND = 1_000_000_000
 
 
+class GuestClock:
+    """A guest's time: a clock that goes on where it stood when the guest was saved."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = 0
+
+    def __call__(self) -> int:
+        return self._clock() + self._ahead
+
+    def set(self, now: int) -> None:
+        """Let it be that time now."""
+        self._ahead = now - self._clock()
+
+
 class Timer:
     """One planned call.  ``cancel`` forgets it."""
 
@@ -58,6 +73,17 @@ class TimerQueue:
             self._heap = [entry for entry in self._heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
+
+    def planned(self) -> list[Timer]:
+        """What is planned, in the order in which it would be called."""
+        return [entry[2] for entry in sorted(self._heap) if entry[2].action is not None]
+
+    def clear(self) -> None:
+        """Forget all that is planned."""
+        for _, _, timer in self._heap:
+            timer.action = None
+        self._heap.clear()
+        self._cancelled = 0
 
     def next_deadline(self) -> int | None:
         """When something is due, or None."""

@@ -44,3 +44,23 @@ class Vm(Interface):
 
     def gdb_end(self) -> None:
         """The debugger is gone: forget its breakpoints, and let the guest go on."""
+
+    # A guest's state leaves in pieces of a stream (`vmm/snapshot/format.py`), and comes so.
+
+    def save_begin(self) -> None:
+        """Stop the guest, between two of its instructions and with no request under way."""
+
+    def save_piece(self) -> bytes:
+        """The next piece of the stream; empty at its end."""
+
+    def save_end(self, go_on: bool) -> None:
+        """The state is taken, or not wanted any more; whether the guest goes on."""
+
+    def load_begin(self) -> None:
+        """Stop the guest: it will be another."""
+
+    def load_piece(self, data: bytes) -> None:
+        """The next piece of a stream."""
+
+    def load_end(self) -> None:
+        """All has come: go on where that guest was."""

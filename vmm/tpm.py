@@ -27,12 +27,12 @@ response buffer poll."""
 
 def attach(
     backend: Tpm, config: VmConfig, mmio: MmioBus, post: Post, line: Callable[[int], IrqLine]
-) -> None:
+) -> TpmCrb | TpmTis:
     """Put the interface that the configuration names on the bus."""
-    if config.tpm_interface == "crb":
-        TpmCrb(backend, post, line(IRQ)).attach(mmio)
-    else:
-        TpmTis(backend, post, line(IRQ), IRQ).attach(mmio)
+    crb = config.tpm_interface == "crb"
+    device = TpmCrb(backend, post, line(IRQ)) if crb else TpmTis(backend, post, line(IRQ), IRQ)
+    device.attach(mmio)
+    return device
 
 
 def acpi_tables(backend: Tpm, config: VmConfig) -> list[bytes]:

@@ -174,6 +174,12 @@ class PciBus:
             self._mmio.map(wanted, device.bar_size, device.read, device.write)
             self._mapped[slot] = wanted
 
+    def restored(self) -> None:
+        """Let all memory ranges be where the restored registers say."""
+        for slot, device in self._devices.items():
+            if device.bar_size:
+                self._decode(slot, device)
+
     def _is_free(self, base: int, size: int) -> bool:
         try:
             self._memory.offset(base, size)
