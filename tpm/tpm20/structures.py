@@ -136,14 +136,18 @@ _HIERARCHIES = (RH.OWNER, RH.ENDORSEMENT, RH.PLATFORM)
 
 
 class AnyOf:
-    """Handles in any of several ranges or among single values."""
+    """Handles in any of several ranges or among single values.
+
+    A range is all handles of a type, or so few that they are kept one by one.
+    """
 
     def __init__(self, *ranges: range, values: tuple[int, ...] = ()) -> None:
-        self._ranges = ranges
-        self._values = frozenset(values)
+        whole = [one for one in ranges if len(one) == 1 << 24]
+        self._types = frozenset(one.start >> 24 for one in whole)
+        self._values = frozenset(values).union(*(one for one in ranges if one not in whole))
 
-    def __contains__(self, handle: object) -> bool:
-        return handle in self._values or any(handle in one for one in self._ranges)
+    def __contains__(self, handle: Any) -> bool:
+        return handle in self._values or handle >> 24 in self._types
 
 
 def _handle(*ranges: range, values: tuple[int, ...] = ()) -> Codec:
