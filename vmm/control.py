@@ -6,23 +6,22 @@ import importlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from servers.runtime import Environment, Failed
 from vmm.board import Board
 from vmm.engine.interface import Registers
 from vmm.interface import Vm, VmStatus
-from vmm.snapshot import format, machine
+from vmm.snapshot import machine
 from vmm.snapshot.state import SnapshotError
+from vmm.snapshot.stream import Loading, Saving
 
 if TYPE_CHECKING:
     from vmm.gdb.session import GdbSession
 
 ANSWER = 5_000_000_000
 """Nanoseconds in which the vCPU thread is expected to answer."""
-PIECE = 60 * 1024
-"""Octets of a stream in one message."""
 MOMENT = 1_000_000
 MOST_WAIT = 100_000_000
 """Nanoseconds that a call waits for something to happen: other calls wait for it."""
@@ -113,18 +112,23 @@ class Control(Vm):
 
     def save_begin(self) -> None:
         snapshot_support.load()
-        self._hold_when_quiet()
-        try:
-            state = self._ask(lambda: machine.save(self._board))
-        except Failed:
-            self._ask(self._go_on)
-            raise
-        self._saving = Saving(state, self._board.memory.buffer)
+        memory = self._board.memory.buffer
+        self._saving = Saving(self._ask(lambda: machine.describe(self._board)), memory)
 
     def save_piece(self) -> bytes:
         if self._saving is None:
             raise Failed("nothing is being saved")
         return self._saving.piece()
+
+    def save_stop(self) -> None:
+        if self._saving is None:
+            raise Failed("nothing is being saved")
+        self._hold_when_quiet()
+        try:
+            self._saving.finish(self._ask(lambda: machine.save(self._board)))
+        except Failed:
+            self._ask(self._go_on)
+            raise
 
     def save_end(self, go_on: bool) -> None:
         self._saving = None
@@ -144,7 +148,7 @@ class Control(Vm):
         except SnapshotError as error:
             raise Failed(str(error)) from None
 
-    def load_end(self) -> None:
+    def load_end(self, go_on: bool) -> None:
         if self._loading is None:
             raise Failed("nothing is being loaded")
         loading, self._loading = self._loading, None
@@ -153,6 +157,10 @@ class Control(Vm):
         except SnapshotError as error:
             raise Failed(str(error)) from None
         self._ask(lambda: machine.restore(self._board, state))
+        if go_on:
+            self._ask(self._go_on)
+
+    def load_go(self) -> None:
         self._ask(self._go_on)
 
     def _go_on(self) -> None:
@@ -205,56 +213,8 @@ class Control(Vm):
         if not done.wait(ANSWER):
             raise Failed("the guest does not answer: it has just ended")
         answer = answers[0]
+        if isinstance(answer, SnapshotError):
+            raise Failed(str(answer))
         if isinstance(answer, Exception):
             raise Failed(f"the guest's state cannot be read: {answer}")
         return answer
-
-
-class Saving:
-    """A guest's state on its way out."""
-
-    def __init__(self, state: bytes, memory: memoryview) -> None:
-        self._pieces = self._stream(state, memory)
-        self._rest = b""
-
-    def _stream(self, state: bytes, memory: memoryview) -> Iterator[bytes]:
-        digest = format.Digest()
-        yield digest.add(format.head() + format.record(format.STATE, state))
-        for offset in range(0, len(memory), format.CHUNK):
-            piece = memory[offset : offset + format.CHUNK]
-            yield digest.add(format.memory_record(offset, piece))
-        yield digest.end()
-
-    def piece(self) -> bytes:
-        while not self._rest:
-            following = next(self._pieces, None)
-            if following is None:
-                return b""
-            self._rest = following
-        piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
-        return piece
-
-
-class Loading:
-    """Another guest's state on its way in."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._reader = format.Reader()
-        self._tree: dict[str, Any] | None = None
-
-    def piece(self, data: bytes) -> None:
-        for one in self._reader.feed(data):
-            if one.kind == format.STATE:
-                self._tree = machine.check(self._board, one.content)
-            elif self._tree is None:
-                raise SnapshotError("the snapshot begins with memory")
-            else:
-                format.write_into(self._board.memory.buffer, one)
-
-    def state(self) -> dict[str, Any]:
-        """What the board is to be, when all has come."""
-        self._reader.close()
-        if self._tree is None:
-            raise SnapshotError("the snapshot has no state")
-        return self._tree

@@ -48,10 +48,20 @@ class Vm(Interface):
     # A guest's state leaves in pieces of a stream (`vmm/snapshot/format.py`), and comes so.
 
     def save_begin(self) -> None:
-        """Stop the guest, between two of its instructions and with no request under way."""
+        """Begin the stream, while the guest runs on."""
 
     def save_piece(self) -> bytes:
-        """The next piece of the stream; empty at its end."""
+        """The next piece of the stream.
+
+        Empty after each round through the memory, of which the first has all and each further one
+        what has changed; and empty at the stream's end.
+        """
+
+    def save_stop(self) -> None:
+        """Stop the guest, between two of its instructions and with no request under way.
+
+        What follows is the last round, the state, and the stream's end.
+        """
 
     def save_end(self, go_on: bool) -> None:
         """The state is taken, or not wanted any more; whether the guest goes on."""
@@ -62,5 +72,8 @@ class Vm(Interface):
     def load_piece(self, data: bytes) -> None:
         """The next piece of a stream."""
 
-    def load_end(self) -> None:
-        """All has come: go on where that guest was."""
+    def load_end(self, go_on: bool) -> None:
+        """All has come: be that guest; whether it goes on at once."""
+
+    def load_go(self) -> None:
+        """Go on, after ``load_end`` without."""

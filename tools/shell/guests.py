@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 
 from images import cache
 from servers.console.interface import ConsoleControl
 from servers.init.interface import ProcessInfo
 from servers.runtime import KernelError, ServiceError
+from tools import moving
 from tools.errors import UserError
 from tools.render import seconds, table
 from tools.shell import control
@@ -124,6 +126,70 @@ def _gdb(session: Session, words: list[str]) -> None:
                 bridge.pump(0.02)
 
 
+def _path(words: list[str], what: str) -> Path:
+    if not words:
+        raise UserError(f"name {what}")
+    return Path(words[0])
+
+
+def _progress(session: Session) -> moving.Progress:
+    if not session.terminal:
+        return lambda _size: None
+    return lambda size: print(f"\r{size >> 20} MiB ", end="", flush=True)
+
+
+def _snapshot(session: Session, words: list[str]) -> None:
+    path = _path(words[1:], "the file to write")
+    size = moving.snapshot(_running(session, words[0]), path, _progress(session))
+    print(f"\r{words[0]} is in {path}, {size >> 20} MiB, and goes on")
+
+
+def _restore(session: Session, words: list[str]) -> None:
+    path = _path(words[1:], "the file of a snapshot")
+    moving.verify(path)
+    if session.process(words[0]).state != "running":
+        control.start(session, words[:1])
+    moving.restore(_running(session, words[0]), path, _progress(session))
+    print(f"\r{words[0]} goes on from {path}")
+
+
+def _clone(session: Session, words: list[str]) -> None:
+    if not words[1:]:
+        raise UserError("name the virtual machine that becomes the clone")
+    other = session.process(words[1])
+    if not other.vm or words[1] == words[0]:
+        raise UserError(f"{words[1]} is not another virtual machine")
+    vm = _running(session, words[0])
+    if other.state != "running":
+        control.start(session, words[1:2])
+    moving.clone(vm, _running(session, words[1]), _progress(session))
+    print(f"\r{words[1]} is a clone of {words[0]} now; both go on")
+
+
+def _migrate(session: Session, words: list[str]) -> None:
+    host, _, port = (words[1] if words[1:] else "").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError("say where to, such as: vm migrate linux otherhost:4444")
+    moving.migrate(_running(session, words[0]), host, int(port), _progress(session))
+    control.stop(session, words[:1])
+    print(f"\r{words[0]} has moved to {words[1]}")
+
+
+def _receive(session: Session, words: list[str]) -> None:
+    address, _, port = (words[1] if words[1:] else "").rpartition(":")
+    if words[1:] and not port.isdecimal():
+        raise UserError(f"{words[1]!r} is neither a port nor an address with one")
+    if session.process(words[0]).state != "running":
+        control.start(session, words[:1])
+    receiver = moving.Receiver(address or "127.0.0.1", int(port or moving.DEFAULT_PORT))
+    try:
+        print(f"waiting for a guest at port {receiver.port}", flush=True)
+        where = receiver.receive(_running(session, words[0]), _progress(session))
+    finally:
+        receiver.close()
+    print(f"\r{words[0]} came from {where}, and goes on")
+
+
 def _console(session: Session, words: list[str]) -> None:
     who = words[0]
     if not session.terminal or session.machine == "sim":
@@ -180,6 +246,11 @@ _ACTIONS: Final = {
     "registers": _registers,
     "disassemble": _disassemble,
     "gdb": _gdb,
+    "snapshot": _snapshot,
+    "restore": _restore,
+    "clone": _clone,
+    "migrate": _migrate,
+    "receive": _receive,
     "console": _console,
     "type": _type,
     "expect": _expect,
@@ -195,6 +266,11 @@ vm status NAME                  for how long it ran, and why it left its engine
 vm registers NAME               the processor's registers, and the code that it is at
 vm disassemble NAME [ADDRESS]   the code there
 vm gdb NAME [PORT]              let a debugger connect (to 127.0.0.1:1234) until it leaves
+vm snapshot NAME FILE           write down all of the guest; it goes on
+vm restore NAME FILE            have it be what it was
+vm clone NAME OTHER             have another virtual machine be what it is; both go on
+vm migrate NAME HOST:PORT       send it to a Cloister where 'vm receive' waits, while it runs
+vm receive NAME [[HOST:]PORT]   wait for it (at 127.0.0.1:4444)
 vm console NAME                 have its console until Control-]; without a terminal, show its end
 vm type NAME TEXT...            type a line at its console
 vm expect NAME TEXT [SECONDS]   wait until its console shows a text, after what was expected before

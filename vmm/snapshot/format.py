@@ -5,11 +5,12 @@
   records   u32 kind, u32 length, that many octets
   last      a record of kind END with the SHA-256 of all before it
 
-  STATE     msgpack of the board's state (`machine.py`)
+  MACHINE   msgpack of what the board is: it comes first
   MEMORY    u64 offset in guest memory, and zlib's compression of up to 1 MiB from there
   ZERO      u64 offset, u64 length: memory that is zero there
+  STATE     msgpack of the board's state (`machine.py`): it comes when the guest stands still
 
-All numbers are little-endian.  What is not said of memory is as it was.
+All numbers are little-endian.  Of two records of the same memory the later one is right.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vmm.snapshot.state import SnapshotError
 
 MAGIC: Final = b"CLOISNAP"
 VERSION: Final = 1
-STATE, MEMORY, ZERO, END = 1, 2, 3, 4
+MACHINE, MEMORY, ZERO, STATE, END = 1, 2, 3, 4, 5
 CHUNK: Final = 1 << 20
 """Octets of guest memory in a record at most."""
 MOST: Final = 64 << 20
@@ -111,7 +112,7 @@ class Reader:
             self._begin()
         while len(self._held) >= _RECORD.size:
             kind, length = _RECORD.unpack_from(self._held)
-            if length > MOST or kind not in (STATE, MEMORY, ZERO, END):
+            if length > MOST or not MACHINE <= kind <= END:
                 raise SnapshotError("the snapshot is damaged: it has a record of no known kind")
             end = _RECORD.size + length
             if len(self._held) < end:

@@ -21,15 +21,40 @@ def is_quiet(board: Board) -> bool:
     return not any(getattr(part, "busy", False) for part in walk.parts.values())
 
 
-def save(board: Board) -> bytes:
-    """Registers, engine, devices and the time, as one record's content."""
+def describe(board: Board) -> bytes:
+    """What a board is that can go on with this one's state."""
     if board.has_tpm:
         raise SnapshotError("the guest's TPM would stay behind: a guest with one cannot be saved")
-    registers = board.engine.get_registers()
-    tree = {
+    packed: bytes = msgpack.packb(_machine(board))
+    return packed
+
+
+def _machine(board: Board) -> dict[str, Any]:
+    return {
         "memory": board.memory.size,
         "engine": board.config.engine,
-        "cpu": board.config.cpu,
+        "processor": board.config.cpu,
+        "devices": sorted(state.Walk(board.devices()).parts),
+    }
+
+
+def check(board: Board, packed: bytes) -> None:
+    """Raise ``SnapshotError`` unless the board is what ``describe`` described."""
+    tree, mine = _unpacked(packed), _machine(board)
+    for name, value in mine.items():
+        other = tree.get(name)
+        if other == value:
+            continue
+        if name == "devices" and isinstance(other, list):
+            odd = ", ".join(sorted({*map(str, other)} ^ {*value})[:3])
+            raise SnapshotError(f"the guest had other devices: {odd}")
+        raise SnapshotError(f"the guest's {name} was {other}, this one's is {value}")
+
+
+def save(board: Board) -> bytes:
+    """Registers, engine, devices and the time, as one record's content."""
+    registers = board.engine.get_registers()
+    tree = {
         "now": board.clock(),
         "registers": {field.name: getattr(registers, field.name) for field in fields(Registers)},
         "rest": board.engine.save(),
@@ -39,21 +64,9 @@ def save(board: Board) -> bytes:
     return packed
 
 
-def check(board: Board, packed: bytes) -> dict[str, Any]:
-    """The state in a record, if it is one of a machine like this."""
+def restore(board: Board, packed: bytes) -> None:
+    """Make a board that ``check`` found good be in that state; its memory is there already."""
     tree = _unpacked(packed)
-    for name, mine in (
-        ("memory", board.memory.size),
-        ("engine", board.config.engine),
-        ("cpu", board.config.cpu),
-    ):
-        if tree.get(name) != mine:
-            raise SnapshotError(f"the guest's {name} was {tree.get(name)}, this one's is {mine}")
-    return tree
-
-
-def restore(board: Board, tree: dict[str, Any]) -> None:
-    """Make a board that was built alike be in a state of ``check``; its memory is there already."""
     try:
         board.clock.set(int(tree["now"]))
         registers, rest, devices = tree["registers"], tree["rest"], tree["devices"]

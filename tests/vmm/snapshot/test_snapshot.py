@@ -12,10 +12,10 @@ from tests.vmm.backends import MemoryBlock
 from tests.vmm.rig import Machine
 from tools.images import guest
 from vmm.config import MIB
-from vmm.control import Loading, Saving
 from vmm.outcome import End
 from vmm.snapshot import format, machine, state
 from vmm.snapshot.state import SnapshotError
+from vmm.snapshot.stream import Loading, Saving
 
 DEMO = guest("demo").read_bytes()
 
@@ -51,7 +51,8 @@ class Running:
             if not machine.is_quiet(board):
                 board.post(take)
                 return
-            saving = Saving(machine.save(board), board.memory.buffer)
+            saving = Saving(machine.describe(board), board.memory.buffer)
+            saving.finish(machine.save(board))
             while piece := saving.piece():
                 found.append(piece)
             done.set()
@@ -130,6 +131,41 @@ def test_it_can_be_saved_a_hundred_times_on_the_way() -> None:
     running.end()
 
 
+def test_a_guest_that_runs_while_it_is_sent() -> None:
+    host = a_guest()
+    running = Running(host)
+    board = host.board
+    saving = Saving(machine.describe(board), board.memory.buffer)
+    stream, sizes = b"", []
+    for _ in range(3):
+        size = len(stream)
+        while piece := saving.piece():
+            stream += piece
+        sizes.append(len(stream) - size)
+        time.sleep(0.01)
+    running.wait_for("> ")
+    stopped = threading.Event()
+
+    def stop() -> None:
+        board.hold()
+        saving.finish(machine.save(board))
+        stopped.set()
+
+    board.post(stop)
+    assert stopped.wait(20)
+    while piece := saving.piece():
+        stream += piece
+    running.end()
+    other = a_guest()
+    loaded(other, stream)
+    assert bytes(other.board.memory.buffer) == bytes(board.memory.buffer)
+    second = Running(other)
+    second.type("echo moved\r")
+    second.wait_for("\nmoved")
+    second.end()
+    assert max(sizes[1:]) < sizes[0]
+
+
 def test_time_goes_on_where_it_stood(first: Running) -> None:
     before = first.host.board.clock()
     stream = first.saved()
@@ -189,7 +225,8 @@ def test_a_damaged_stream_is_refused(first: Running) -> None:
 def test_a_stream_with_a_right_sum_and_wrong_content_is_refused(first: Running) -> None:
     stream = first.saved()
     first.end()
-    (head,) = [one for one in format.Reader().feed(stream) if one.kind == format.STATE]
+    records = {one.kind: one.content for one in format.Reader().feed(stream)}
+    known = (format.MACHINE, records[format.MACHINE])
 
     def made(*records: tuple[int, bytes]) -> bytes:
         digest = format.Digest()
@@ -197,13 +234,14 @@ def test_a_stream_with_a_right_sum_and_wrong_content_is_refused(first: Running) 
         parts += [digest.add(format.record(kind, content)) for kind, content in records]
         return b"".join((*parts, digest.end()))
 
-    good = (format.STATE, head.content)
     assert "no state" in refused(made())
-    assert "begins with memory" in refused(made((format.ZERO, bytes(16)), good))
+    assert "no state" in refused(made(known))
+    assert "say first" in refused(made((format.ZERO, bytes(16)), known))
     far = (16 * MIB).to_bytes(8, "little")
-    assert "more memory" in refused(made(good, (format.ZERO, far + b"\1" + bytes(7))))
-    assert "damaged" in refused(made(good, (format.MEMORY, bytes(20))))
-    assert "damaged" in refused(made((format.STATE, b"\xff" * 20)))
+    assert "more memory" in refused(made(known, (format.ZERO, far + b"\1" + bytes(7))))
+    assert "damaged" in refused(made(known, (format.MEMORY, bytes(20))))
+    assert "damaged" in refused(made((format.MACHINE, b"\xff" * 20)))
+    assert "damaged" in refused(made(known, (format.STATE, b"\xff" * 20)))
     import msgpack
 
     for change in (
@@ -216,9 +254,9 @@ def test_a_stream_with_a_right_sum_and_wrong_content_is_refused(first: Running) 
         lambda tree: tree["devices"]["parts"]["pit"].update(_speaker=b"x"),
         lambda tree: tree["devices"]["parts"]["pit"].update(nothing=1),
     ):
-        tree = msgpack.unpackb(head.content, strict_map_key=False)
+        tree = msgpack.unpackb(records[format.STATE], strict_map_key=False)
         change(tree)
-        assert refused(made((format.STATE, msgpack.packb(tree))))
+        assert refused(made(known, (format.STATE, msgpack.packb(tree))))
 
 
 def test_bombs_do_not_expand() -> None:
