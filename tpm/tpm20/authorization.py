@@ -81,7 +81,8 @@ def parse(tpm: Tpm, command: Command, octets: bytes) -> Area:
                 continue
             session = tpm.sessions.get(handle)
             if session is None:
-                raise TpmError(RC.REFERENCE_S0 + number - 1)
+                other = handle ^ entities.OTHER_KIND in tpm.sessions
+                raise TpmError(RC.HANDLE if other else RC.REFERENCE_S0 + number - 1)
             use = Use(handle, nonce, attributes, hmac, session)
             _check_use(tpm, command, area, use)
             uses.append(use)

@@ -293,12 +293,12 @@ _NV = Kind(
 # Sessions.
 
 
-_OTHER_KIND = HR.HMAC_SESSION ^ HR.POLICY_SESSION
-"""HMAC and policy sessions share their numbers."""
+OTHER_KIND = HR.HMAC_SESSION ^ HR.POLICY_SESSION
+"""HMAC and policy sessions share their numbers: from a handle to the other with its number."""
 
 
 def _session_error(tpm: Tpm, handle: int, place: int) -> int:
-    if handle ^ _OTHER_KIND in tpm.sessions:
+    if handle ^ OTHER_KIND in tpm.sessions:
         return RC.HANDLE + H(place)
     return 0 if handle in tpm.sessions else RC.REFERENCE_H0 + place - 1
 

@@ -15,7 +15,6 @@ from tpm.tpm20.structures import DIGEST_SIZE, SymDef
 if TYPE_CHECKING:
     from tpm.tpm20.engine import Tpm
 
-
 @dataclass(slots=True)
 class Policy:
     """What the policy commands have put together (part 1, 19.7)."""

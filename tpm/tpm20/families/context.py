@@ -149,9 +149,12 @@ def flush_context(tpm: Tpm, flush: int) -> None:
             raise TpmError(RC.HANDLE + P(1))
         del tpm.objects[flush]
         return
-    if flush not in tpm.sessions and flush not in tpm.reset.saved_sessions:
-        raise TpmError(RC.HANDLE + P(1))
-    tpm.flush_session(flush)
+    # Saved sessions are told by their numbers, as if all were HMAC sessions.
+    for handle in (flush, flush ^ entities.OTHER_KIND):
+        if handle in tpm.sessions or handle in tpm.reset.saved_sessions:
+            tpm.flush_session(handle)
+            return
+    raise TpmError(RC.HANDLE + P(1))
 
 
 def evict_control(tpm: Tpm, auth: int, handle: int, persistent: int) -> None:
