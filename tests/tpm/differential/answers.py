@@ -66,12 +66,9 @@ _DETERMINISTIC = (ALG.RSASSA, ALG.HMAC, ALG.NULL)
 
 
 def signature_form(octets: bytes) -> Any:
-    """Scheme, hash algorithm and sizes of a signature that is not of known octets."""
+    """Scheme and hash algorithm of a signature that is not of known octets."""
     held: Signature = decode(Signature, octets)
-    if held.sig_alg == ALG.NULL:
-        return held.sig_alg
-    scheme, signature = held.sig_alg, held.signature
-    return scheme, signature[0], [len(part) for part in signature[1:]]
+    return held.sig_alg, None if held.signature is None else held.signature[0]
 
 
 def signature(octets: bytes) -> Any:

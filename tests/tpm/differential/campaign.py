@@ -41,10 +41,16 @@ class Finding:
     steps: list[Step]
     """The sequence up to it."""
 
+    again: bool = False
+    """It can be repeated, and the steps are those that it takes."""
+
     def __str__(self) -> str:
         option = " --edits" if self.edited else ""
-        lines = [f"seed {self.seed}: {self.difference}", "  after"]
-        lines += [f"    {step}" for step in self.steps[:-1]]
+        lines = [f"seed {self.seed}: {self.difference}"]
+        if self.again:
+            lines += ["  after", *(f"    {step}" for step in self.steps[:-1])]
+        else:
+            lines.append(f"  after {len(self.steps)} steps, and not when they are repeated")
         lines.append(f"  again: python -m tests.tpm.differential --seed {self.seed}{option}")
         return "\n".join(lines)
 
@@ -68,7 +74,7 @@ def run(
                 if row is None:
                     return Finding(seed, with_edits, one, done)
                 tally.rows[row] += 1
-            if any(one.parts_ways for one in differences):
+            if pair.parted or any(one.parts_ways for one in differences):
                 return None
             step = script.send(outcome.code == 0)
     except StopIteration:
@@ -86,8 +92,8 @@ def _edited(pair: Pair, seed: int, length: int) -> Plan[None]:
     script = _written(seed, length)
     step = next(script)
     while True:
-        for _ in range(dice.choice((0, 1, 2, 6)) if pair.ours.sent else 0):
-            other = dice.choice(pair.ours.sent)
+        for _ in range(dice.choice((0, 1, 2, 6)) if len(pair.same) >= PROLOGUE else 0):
+            other = dice.choice(pair.same)
             changes = edits(dice, other)
             keep_size = dice.random() < 0.03
             number += 1
@@ -109,7 +115,8 @@ def reduced(pair: Pair, finding: Finding) -> Finding:
         for step in steps:
             _, differences = pair.run(step)
             for one in differences:
-                if one.signature == finding.difference.signature:
+                same = one.signature == finding.difference.signature
+                if same and decided.explanation(one) is None:
                     return one
             if any(one.parts_ways for one in differences):
                 return None
@@ -117,5 +124,7 @@ def reduced(pair: Pair, finding: Finding) -> Finding:
 
     first, rest = finding.steps[:PROLOGUE], finding.steps[PROLOGUE:]
     steps = first + shrink.shrunk(rest, lambda steps: shows([*first, *steps]) is not None)
-    difference = shows(steps) or finding.difference
-    return replace(finding, steps=steps, difference=difference)
+    difference = shows(steps)
+    if difference is None:
+        return finding
+    return replace(finding, steps=steps, difference=difference, again=True)

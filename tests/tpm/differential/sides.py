@@ -66,6 +66,8 @@ class Outcome:
     """The response's parameters by their names, decrypted."""
     sessions: tuple[str, ...] = ()
     """Of each session of the response what is comparable: attributes, and the HMAC's key."""
+    is_edited: bool = False
+    """The edits of the step have changed something."""
     names: tuple[bytes, ...] = ()
     meaning: tuple[bytes, ...] = ()
     """The command's parameters but for the opaque ones."""
@@ -148,6 +150,7 @@ class Side:
         command = self._command(step, handles, names, parameters)
         self.sent.append(command)
         outcome = Outcome(step.edited(command), names=names, meaning=meaning)
+        outcome.is_edited = outcome.command != command
         outcome.response = self.machine.execute(outcome.command, step.locality)
         outcome.code, outcome.problem = result_code(outcome.response)
         if not outcome.code and not outcome.problem:
@@ -254,7 +257,8 @@ class Side:
         try:
             outcome.fields = _fields(name, answer)
         except (TpmError, struct.error) as error:
-            outcome.problem = f"the response does not unmarshal: {error}"
+            if not step.edits:  # with them it may be encrypted in an unknown way
+                outcome.problem = f"the response does not unmarshal: {error}"
             return
         for field_name, octets in outcome.fields.items():
             self._made[step.number, field_name] = octets
@@ -308,6 +312,9 @@ class Side:
             alg = HASH[session.hash_alg]
             bits = hashlib.new(alg).digest_size * 8
             session.key = kdfa(alg, bound + salt, b"ATH", session.nonce_tpm, caller, bits)
+        # Whoever had the handle before is not there any more.
+        others = self._sessions.items()
+        self._sessions = {one: old for one, old in others if old.handle != session.handle}
         self._sessions[step.number] = session
 
     def _continue_session(self, step: Step, handle: int | None) -> None:

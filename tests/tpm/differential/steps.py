@@ -113,6 +113,7 @@ class Use:
     """A policy session that carries the authValue instead of an HMAC."""
 
 
+_HEADER = 10
 SET, INSERT, DELETE = "set", "insert", "delete"
 
 
@@ -158,7 +159,9 @@ class Step:
         octets = bytearray(command)
         for edit in self.edits:
             edit.apply(octets)
-        if not self.keep_size and len(octets) >= 6:
+        # Whoever carries a command waits for a whole header.
+        octets = octets.ljust(_HEADER, b"\0")
+        if not self.keep_size:
             octets[2:6] = len(octets).to_bytes(4, "big")
         return bytes(octets)
 

@@ -13,6 +13,9 @@ from types import TracebackType
 _RETRY = struct.pack(">I", 0x922)
 AVAILABLE = shutil.which("swtpm") is not None
 
+_PATIENCE = 30.0
+"""Seconds after which it does not answer any more: a large RSA key may take some."""
+
 
 def _free_port() -> int:
     while True:
@@ -48,7 +51,7 @@ class Oracle:
     def _connect(self) -> socket.socket:
         for _ in range(200):
             try:
-                return socket.create_connection(("127.0.0.1", self._port))
+                return socket.create_connection(("127.0.0.1", self._port), _PATIENCE)
             except OSError:
                 time.sleep(0.02)
         raise RuntimeError("swtpm does not listen")
