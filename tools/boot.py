@@ -75,7 +75,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "stops when it does",
     )
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
-    parser.add_argument("--engine", choices=("auto", "soft"), default="auto", help="the CPU engine")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "soft", "kvm"),
+        default="auto",
+        help="the CPU engine: auto is kvm where that is quick, else soft",
+    )
     add_weak(parser)
 
 

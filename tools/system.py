@@ -51,6 +51,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SYSTEMS: Final = ROOT / "images" / "systems"
 _ENTRY: Final = "servers.init"
 _MEMORY: Final = 8 << 30
+_KVM: Final = Path("/dev/kvm")
+"""A device that a host, or this user, may do without."""
 _START_TIMEOUT: Final = 30.0
 _HEAP: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
@@ -104,6 +106,8 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     scheme, colon, rest = entry.file.partition(":")
     if not colon:
         path = source.folder / entry.file
+        if path == _KVM and not os.access(path, os.R_OK | os.W_OK):
+            return config
         if not size and not path.exists():
             raise UserError(f'[[device]] "{entry.name}" file: {path} does not exist')
         return config._replace(path=str(path))

@@ -65,12 +65,14 @@ class Board:
         wall: Clock = time.time_ns,
         pacer: PacerFactory = ThreadPacer,
         describe: Callable[[Registers, GuestMemory], str] = _describe,
+        kvm: int = -1,
     ) -> None:
         """Build a machine that is switched off.
 
         ``idle`` waits until ``wake`` was called since it last returned, or until a time in seconds
         is over; ``wake`` is called from any thread.  ``clock`` and ``wall`` tell the time in ns,
-        the second since 1970.  ``describe`` says what a guest was doing that failed.
+        the second since 1970.  ``describe`` says what a guest was doing that failed.  ``kvm`` is a
+        descriptor of /dev/kvm, for the engine of that name.
         """
         self.exits = {"halted": 0, "stopped": 0}
         self._describe = describe
@@ -86,7 +88,7 @@ class Board:
         self._paused = False
         self._stepping = False
         self._on_stop: Callable[[], None] | None = None
-        self.engine: Engine = create(config.engine, self, config.cpu)
+        self.engine: Engine = create(config.engine, self, config.cpu, kvm)
         self._map_memory()
         self._pacer: Pacer = pacer(self.engine.kick, self._clock)
         self._build()

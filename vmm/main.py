@@ -27,8 +27,6 @@ from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, SlicePacer, ThreadPacer
 from vmm.services import Services
 
-ENGINES = {"auto": "soft", "soft": "soft"}
-
 
 class Settings(msgspec.Struct, frozen=True):
     """This process's configuration, from a ``[[vm]]`` table."""
@@ -82,7 +80,7 @@ tpm_support = LateImport("vmm.tpm")
 
 def prepare() -> None:
     """Load what must be read from files while that is allowed."""
-    engine.prepare("soft")
+    engine.prepare()
     disassembler.start()
     tpm_support.start()
     gdb_support.start()
@@ -107,10 +105,11 @@ def main(env: Environment) -> str:
 
 
 def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
+    kvm = _kvm(env)
     config = VmConfig(
         memory=settings.memory,
         append=settings.append,
-        engine=ENGINES[settings.engine],
+        engine=engine.choose(settings.engine, kvm),
         restart_on_reset=settings.on_reboot == "restart",
         tpm_interface=settings.tpm_interface,
         tpm_interrupts=settings.tpm_interrupts,
@@ -132,11 +131,22 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
         wake=changed.set,
         pacer=_pacer(env),
         describe=disassembler.describe,
+        kvm=kvm,
     )
     board.load_kernel(_module(env, "kernel"), _module(env, "initrd"))
     services.serve(env, board.receive)
     env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
     return board.run()
+
+
+def _kvm(env: Environment) -> int:
+    """A descriptor of the host's processors, -1 if there is none."""
+    if not env.has("kvm"):
+        return -1
+    try:
+        return int(getattr(env.device("kvm").access, "fd", -1))  # the simulator has none
+    except NoDevice:
+        return -1
 
 
 def _control(env: Environment, board: Board) -> Control:

@@ -36,6 +36,8 @@ LARGEST: Final = 1 << 50
 _BUDGET: Final = re.compile(r"([0-9]{1,9})\s*(us|ms)\s*/\s*([0-9]{1,9})\s*(us|ms)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
+KVM: Final = "kvm"
+"""The device of the host\'s processors, which is there where a guest may run on them."""
 TPM_STATE: Final = "1MiB"
 TPM_KEY: Final = "4KiB"
 INIT: Final = "init"
@@ -138,7 +140,7 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     initrd: str = ""
     append: str = ""
     memory: str = "256MiB"
-    engine: Literal["auto", "soft"] = "auto"
+    engine: Literal["auto", "soft", "kvm"] = "auto"
     disks: list[DiskEntry] = []
     tpm: Literal["", "2.0", "1.2"] = ""
     """The version of its TPM, which becomes a process of its own; empty for none."""
@@ -258,6 +260,8 @@ def _explain(text: str, table: dict[str, Any]) -> str:
 def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEntry]]:
     """The processes and devices with those that ``[[vm]]`` tables stand for."""
     processes, devices = list(description.process), list(description.device)
+    if any(vm.engine != "soft" for vm in description.vm):
+        devices.append(DeviceEntry(name=KVM, file=f"/dev/{KVM}", stream=True))
     for vm in description.vm:
         holds = ["console.console", "entropy=entropy"]
         for part, file in (("kernel", vm.kernel), ("initrd", vm.initrd)):
@@ -265,6 +269,8 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 name = f"{vm.name}.{part}"
                 devices.append(DeviceEntry(name=name, file=file, writable=False))
                 holds.append(f"{part}={DEVICE}{name}")
+        if vm.engine != "soft":
+            holds.append(f"{KVM}={DEVICE}{KVM}")
         holds += [f"disk{i}={disk.source}" for i, disk in enumerate(vm.disks)]
         if vm.tpm:
             process, of_tpm = _tpm(vm)

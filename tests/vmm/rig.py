@@ -16,7 +16,8 @@ from vmm.board import Board
 from vmm.boot import flat_cpu
 from vmm.clock import Clock
 from vmm.config import MIB, VmConfig
-from vmm.engine.interface import NO_VECTOR, Registers, Table
+from vmm.engine.interface import NO_VECTOR, Engine, Registers, Table
+from vmm.engine.kvm.engine import KvmEngine
 from vmm.engine.unicorn.engine import UnicornEngine
 from vmm.memory import GuestMemory
 from vmm.pacer import Waiter
@@ -47,11 +48,12 @@ class Cpu:
 
     MMIO = 0xF000_0000
 
-    def __init__(self, model: str = "qemu64") -> None:
+    def __init__(self, model: str = "qemu64", kvm: int | None = None) -> None:
+        """On the software engine, or the one behind a descriptor of KVM."""
         self.log: list[tuple[object, ...]] = []
         self.vectors: list[int] = []
         self.memory = new_memory()
-        self.engine = UnicornEngine(self, model)
+        self.engine: Engine = UnicornEngine(self, model) if kvm is None else KvmEngine(self, kvm)
         self.engine.map_ram(0, self.memory.buffer, 0, self.memory.size)
         self.engine.map_mmio(self.memory.size, (1 << 52) - self.memory.size)
 
