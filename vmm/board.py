@@ -127,7 +127,9 @@ class Board:
         self.rtc.attach(self.ports)
         self.uart = Uart(self._backends.serial, self.timers, self.pic.line(COM1_IRQ))
         self.uart.attach(self.ports, COM1)
-        self.i8042 = I8042(self._reset_asked, self.engine.set_a20)
+        self.i8042 = I8042(
+            self._reset_asked, self.engine.set_a20, self.pic.line(1), self.pic.line(12)
+        )
         self.i8042.attach(self.ports)
         self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS)
         self.pci.attach(self.ports)
