@@ -9,6 +9,7 @@ import pytest
 from drivers.block import main as block
 from drivers.block.client import PIECE, BlockClient
 from drivers.block.interface import READ, WRITE, Block, Status
+from drivers.block.service import CLIENTS
 from servers.runtime import (
     BadRequest,
     Busy,
@@ -241,7 +242,7 @@ def test_the_driver_has_a_limited_number_of_clients() -> None:
         except Busy:
             refused.append(1)
 
-    for number in range(block.CLIENTS + 2):
+    for number in range(CLIENTS + 2):
         sim.process(f"client{number}", client, holds=DISK, client=True)
     sim.run()
     assert len(refused) == 2
