@@ -117,6 +117,8 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
         folder = state_folder(source.description.name)
         folder.mkdir(parents=True, exist_ok=True)
         return config._replace(path=str(folder / rest))
+    if scheme == "listen":
+        return config._replace(path=entry.file, stream=True, size=0)
     if scheme == "image":
         return config._replace(path=str(cache.folder() / "images" / rest))
     if scheme == "guest":
@@ -124,7 +126,8 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
 
         return config._replace(path=str(guest(rest)))
     raise UserError(
-        f'[[device]] "{entry.name}" file: {scheme!r} is none of state, image, guest, stdin, stdout'
+        f'[[device]] "{entry.name}" file: {scheme!r} is none of state, image, guest, '
+        "listen, stdin, stdout"
     )
 
 

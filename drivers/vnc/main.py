@@ -25,10 +25,10 @@ from servers.runtime import (
     BadRequest,
     Deferred,
     Environment,
-    Failed,
     Frame,
     Mapping,
     NoDevice,
+    ProcessFailed,
 )
 
 CLIENTS: Final = 8
@@ -322,12 +322,12 @@ def no_waiting(sock: socket.socket) -> None:
 
 def _listener(env: Environment) -> socket.socket | None:
     """The socket behind the device, which the simulator does not have."""
+    if not env.parallel:
+        return None
     try:
         fd = int(getattr(env.device("socket").access, "fd", -1))
     except NoDevice:
-        raise Failed("the device 'socket' of the VNC driver has nothing behind it") from None
-    if fd < 0 or not env.parallel:
-        return None
+        raise ProcessFailed("the device 'socket' has nothing behind it") from None
     listener = socket.socket(fileno=fd)
     no_waiting(listener)
     return listener

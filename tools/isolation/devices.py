@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import stat
 from typing import Final
 
@@ -13,6 +14,8 @@ from tools.errors import UserError
 _QUIETLY: Final = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """Opening neither waits for a device's other end nor gets this process a terminal."""
 
+LISTEN: Final = "listen:"
+"""Begins the path of a device that is a socket listening on loopback; its port follows."""
 _PTY_MASTER: Final = os.makedev(5, 2)
 """Opening this one again would make another terminal."""
 
@@ -28,6 +31,8 @@ def opened(device: DeviceConfig) -> tuple[int | None, int | None]:
             return _given(device.fd, device)
         if device.path is None:
             return None, None
+        if device.path.startswith(LISTEN):
+            return _listening(device.path.removeprefix(LISTEN)), None
         flags = (os.O_RDWR if device.writable else os.O_RDONLY) | (os.O_CREAT if device.size else 0)
         fd = os.open(device.path, flags | _QUIETLY, 0o600)
     except FileNotFoundError:
@@ -41,6 +46,20 @@ def opened(device: DeviceConfig) -> tuple[int | None, int | None]:
     if not device.stream:
         _claim(fd, device)
     return fd, _again(fd)
+
+
+def _listening(port: str) -> int:
+    """A socket that listens on loopback."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            listener.bind(("127.0.0.1", int(port)))
+        except (OSError, OverflowError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot listen on 127.0.0.1:{port}: {why}") from None
+        listener.listen(8)
+        return listener.detach()
 
 
 def _given(given: int, device: DeviceConfig) -> tuple[int | None, int | None]:

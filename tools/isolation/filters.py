@@ -41,6 +41,7 @@ ALWAYS: Final = (
     ("recvfrom recvmsg sendto", "system calls of Cloister, over the two channels"),
     ("close fstat", "descriptors that the kernel handed over"),
     ("getsockname getsockopt", "the interpreter asks what kind of socket a channel is"),
+    ("accept4", "connections to a listening socket that a driver was handed; none can be made"),
     ("poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait", "wait for several of those"),
     ("eventfd2", "wake another thread of the process"),
     ("brk munmap mremap madvise", "memory, bounded by RLIMIT_DATA and RLIMIT_AS"),
