@@ -16,13 +16,11 @@ from kernel.abi import FOREVER
 from servers.init.description import (
     DEVICE,
     DescriptionError,
-    DeviceEntry,
-    DiskEntry,
-    ProcessEntry,
     VmEntry,
     parse_size,
 )
 from servers.runtime import KernelError, ServiceError, TimedOut
+from tools import disks
 from tools import system as systems
 from tools.arguments import add_weak
 from tools.console import ENDED, attend
@@ -51,8 +49,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--disk",
         action="append",
         default=[],
-        metavar="F[:ro]",
-        help="a raw disk image, read-only with :ro; may be repeated",
+        metavar="F[:OPTION]...",
+        help="a disk image, raw or qcow2; may be repeated.  Options: ro, to read alone; ide, ahci "
+        "or virtio (default), what it is behind; raw or qcow2, if the header is not to be asked; "
+        "overlay=G, to write into G instead, which is made if it is not there",
+    )
+    parser.add_argument(
+        "--cdrom",
+        action="append",
+        default=[],
+        metavar="F",
+        help="an image of a disc, in a CD-ROM drive behind IDE; may be repeated",
     )
     parser.add_argument("--tpm", choices=("2.0", "1.2"), default="", help="give the guest a TPM")
     parser.add_argument(
@@ -105,29 +112,6 @@ def _existing(path: str, what: str) -> str:
     return str(found.resolve())
 
 
-def _disks(arguments: list[str]) -> tuple[list[DeviceEntry], list[ProcessEntry], list[DiskEntry]]:
-    """A device and a driver for each disk."""
-    devices, drivers, disks = [], [], []
-    for index, argument in enumerate(arguments):
-        path, _, mode = argument.rpartition(":") if argument.endswith(":ro") else (argument, "", "")
-        writable = mode != "ro"
-        name = f"disk{index}"
-        devices.append(DeviceEntry(name=name, file=_existing(path, "disk"), writable=writable))
-        drivers.append(
-            ProcessEntry(
-                name=f"block{index}",
-                program="drivers.block",
-                holds=[f"disk=device:{name}"],
-                offers=["block"],
-                label="drivers",
-                priority=120,
-                config={"read_only": not writable},
-            )
-        )
-        disks.append(DiskEntry(source=f"block{index}", writable=writable))
-    return devices, drivers, disks
-
-
 def _tpm_state(args: argparse.Namespace) -> str:
     """Where the TPM's state is, as a device's file."""
     if not args.tpm:
@@ -176,7 +160,9 @@ def _device(hold: str) -> str:
 def describe(args: argparse.Namespace) -> systems.Source:
     """The default system with this guest in place of its guests and disks."""
     base = systems.load("default")
-    devices, drivers, disks = _disks(args.disk)
+    drives = [disks.parse_disk(argument) for argument in args.disk]
+    drives += [disks.Wanted(path, False, "ide", "raw", cdrom=True) for path in args.cdrom]
+    attached = disks.expand(drives)
     guest = VmEntry(
         name=GUEST,
         kernel=_existing(args.kernel, "kernel"),
@@ -184,7 +170,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
         append=args.append,
         memory=args.memory,
         engine=args.engine,
-        disks=disks,
+        disks=attached.disks,
         tpm=args.tpm,
         tpm_interface=args.tpm_interface,
         tpm_state=_tpm_state(args),
@@ -206,8 +192,8 @@ def describe(args: argparse.Namespace) -> systems.Source:
     description = msgspec.structs.replace(
         base.description,
         name=SYSTEM,
-        device=[d for d in base.description.device if d.name in wanted] + devices,
-        process=kept + drivers,
+        device=[d for d in base.description.device if d.name in wanted] + attached.devices,
+        process=kept + attached.processes,
         vm=[guest],
     )
     return systems.Source(description, base.folder)

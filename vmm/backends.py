@@ -68,6 +68,15 @@ class Block(Protocol):
         """Begin a request whose range was checked against ``sectors``."""
 
 
+@dataclass(frozen=True)
+class Drive:
+    """A disk, or a CD-ROM drive's disc, on one of the interfaces that every system knows."""
+
+    backend: Block
+    interface: Literal["ide", "ahci"]
+    cdrom: bool = False
+
+
 class Entropy(Protocol):
     """Random bytes for the guest."""
 
@@ -107,5 +116,8 @@ class Backends:
 
     serial: Serial
     blocks: tuple[Block, ...] = ()
+    """Virtio disks."""
     entropy: Entropy | None = None
     tpm: Tpm | None = None
+    drives: tuple[Drive, ...] = ()
+    """Disks and CD-ROM drives that are not virtio's."""

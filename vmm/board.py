@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from vmm.acpi import tables
 from vmm.backends import Backends
@@ -33,6 +34,9 @@ from vmm.memory import HIGH_START, GuestMemory
 from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, ThreadPacer
 from vmm.snapshot.state import is_part
+
+if TYPE_CHECKING:
+    from vmm.drives import Controller
 
 COM1, COM1_IRQ = 0x3F8, 4
 PCI_IRQS = (10, 11, 5, 7)
@@ -138,6 +142,7 @@ class Board:
         self.disks = [VirtioBlk(backend, self.post) for backend in self._backends.blocks]
         for disk in self.disks:
             self.pci.add(VirtioPci(disk, self.memory, self.engine.invalidate))
+        self.controllers = self._add_drives()
         if self._backends.entropy is not None:
             rng = VirtioRng(self._backends.entropy, self.post)
             self.pci.add(VirtioPci(rng, self.memory, self.engine.invalidate))
@@ -148,6 +153,22 @@ class Board:
             self.tpm = tpm.attach(
                 self._backends.tpm, self.config, self.mmio, self.post, self.pic.line
             )
+
+    def _add_drives(self) -> Sequence[Controller]:
+        """Controllers for the disks that are not virtio's."""
+        if not self._backends.drives:
+            return ()
+        from vmm import drives
+
+        return drives.attach(
+            self._backends.drives,
+            self.pci,
+            self.ports,
+            self.memory,
+            self.engine.invalidate,
+            self.post,
+            self.pic.line,
+        )
 
     @property
     def has_tpm(self) -> bool:
@@ -318,7 +339,7 @@ class Board:
             self._call_posted()
             self.timers.run_due()
             if self._end is not None:
-                if any(disk.busy for disk in self.disks):
+                if any(disk.busy for disk in (*self.disks, *self.controllers)):
                     self._sleep()
                     continue
                 if self._end.end is not End.RESET or not self.config.restart_on_reset:

@@ -39,6 +39,14 @@ class PortBus:
             self.readers[port] = read
             self.writers[port] = write
 
+    def unmap(self, base: int, count: int) -> None:
+        """Release ports."""
+        self.map(base, count, _read_open, _write_open)
+
+    def is_free(self, base: int, count: int) -> bool:
+        """Whether no device claims a part of this range."""
+        return all(reader is _read_open for reader in self.readers[base : base + count])
+
     def map_bytes(
         self,
         base: int,

@@ -11,6 +11,15 @@ MIN_MEMORY = 4 * MIB
 MAX_MEMORY = 64 << 30
 
 
+class DiskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the guest finds of a disk."""
+
+    read_only: bool = False
+    interface: Literal["virtio", "ide", "ahci"] = "virtio"
+    cdrom: bool = False
+    """A CD-ROM drive, not behind ``virtio``."""
+
+
 class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of one machine.  Immutable: a machine is rebuilt to change it."""
 

@@ -13,13 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from servers.runtime import Environment, Frame, NoDevice, ProcessFailed
+from servers.runtime import Environment, Frame, NoDevice, ProcessFailed, ServiceError
 from vmm import engine
-from vmm.backends import Backends
+from vmm.backends import Backends, Block, Drive
 from vmm.board import Board
 from vmm.boot import BootError
 from vmm.clock import Clock
-from vmm.config import VmConfig
+from vmm.config import DiskConfig, VmConfig
 from vmm.control import Control, LateImport, gdb_support
 from vmm.engine.interface import EngineError, Registers
 from vmm.memory import GuestMemory
@@ -34,8 +34,8 @@ class Settings(msgspec.Struct, frozen=True):
     memory: int
     append: str
     engine: str
-    read_only: list[bool]
-    """For each disk, ``disk0``, ``disk1``, ..."""
+    disks: list[DiskConfig]
+    """``disk0``, ``disk1``, ..."""
     on_reboot: str
     tpm: Literal["", "2.0", "1.2"] = ""
     """The version of the guest's TPM, or empty."""
@@ -76,6 +76,7 @@ class Disassembler:
 
 disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
+drives_support = LateImport("vmm.drives")
 
 
 def prepare() -> None:
@@ -83,13 +84,17 @@ def prepare() -> None:
     engine.prepare()
     disassembler.start()
     tpm_support.start()
+    drives_support.start()
     gdb_support.start()
 
 
 def main(env: Environment) -> str:
     """Run the guest; the reason of the process's end is how the guest ended."""
     settings = env.config(Settings)
-    services = Services(env, settings.read_only, settings.tpm or None)
+    try:
+        services = Services(env, settings.disks, settings.tpm or None)
+    except ServiceError as error:  # of a disk whose image is damaged
+        raise ProcessFailed(str(error)) from None
     try:
         outcome = _run(env, settings, services)
     except (BootError, EngineError, ValueError) as error:
@@ -117,7 +122,10 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     memory = GuestMemory(Frame.create(env.system, config.memory).map().view)
     if services.tpm is not None:
         tpm_support.load()
-    backends = Backends(services.output, tuple(services.disks), services.entropy, services.tpm)
+    blocks, drives = _disks(services, settings)
+    if drives:
+        drives_support.load()
+    backends = Backends(services.output, blocks, services.entropy, services.tpm, drives)
     changed = env.event()
 
     def idle(timeout: float | None) -> None:
@@ -137,6 +145,17 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     services.serve(env, board.receive)
     env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
     return board.run()
+
+
+def _disks(services: Services, settings: Settings) -> tuple[tuple[Block, ...], tuple[Drive, ...]]:
+    """Virtio disks, and those behind other interfaces."""
+    blocks, drives = [], []
+    for disk, config in zip(services.disks, settings.disks, strict=True):
+        if config.interface == "virtio":
+            blocks.append(disk)
+        else:
+            drives.append(Drive(disk, config.interface, config.cdrom))
+    return tuple(blocks), tuple(drives)
 
 
 def _kvm(env: Environment) -> int:

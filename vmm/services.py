@@ -20,6 +20,7 @@ from servers.runtime import Environment, KernelError, Notification, Right, Servi
 from tpm.interface import BUFFER_SIZE, FAILURE, TpmDevice, TpmPlatform, Version
 from vmm.backends import SECTOR, BlockOperation, BlockRequest, BlockStatus
 from vmm.boot import BootError
+from vmm.config import DiskConfig
 
 INPUT = 1
 ENTROPY = 2
@@ -205,13 +206,14 @@ class GuestTpm:
 class Services:
     """All backends of one board, and the thread that serves them."""
 
-    def __init__(self, env: Environment, read_only: list[bool], tpm: Version | None) -> None:
-        """``read_only`` for each disk; ``tpm`` is the version of the guest's TPM."""
+    def __init__(self, env: Environment, disks: list[DiskConfig], tpm: Version | None) -> None:
+        """``tpm`` is the version of the guest's TPM."""
         self._word = env.notification()
         self.output = Output(env)
         self.entropy = Randomness(self._word) if env.has("entropy") else None
         self.disks = [
-            Disk(env, f"disk{i}", self._word, DISK << i, flag) for i, flag in enumerate(read_only)
+            Disk(env, f"disk{i}", self._word, DISK << i, disk.read_only)
+            for i, disk in enumerate(disks)
         ]
         self.tpm = GuestTpm(env, tpm) if tpm else None
 

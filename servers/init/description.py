@@ -36,6 +36,8 @@ LARGEST: Final = 1 << 50
 _BUDGET: Final = re.compile(r"([0-9]{1,9})\s*(us|ms)\s*/\s*([0-9]{1,9})\s*(us|ms)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
+MOST_DRIVES: Final = {"virtio": 20, "ide": 4, "ahci": 8}
+"""Disks of a virtual machine behind each interface."""
 KVM: Final = "kvm"
 """The device of the host\'s processors, which is there where a guest may run on them."""
 TPM_STATE: Final = "1MiB"
@@ -95,7 +97,7 @@ class DeviceEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     name: str
     file: str
     """A host path, or ``state:NAME`` (in the system's state folder), ``image:NAME`` (in the image
-    cache), ``stdin:``, ``stdout:``."""
+    cache), ``stdin:``, ``stdout:``, or ``listen:PORT`` (a socket on loopback)."""
     size: str = "0"
     """If the file does not exist, it is created with this many bytes; 0: it must exist."""
     writable: bool = True
@@ -129,6 +131,10 @@ class DiskEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
 
     source: str = msgspec.field(name="from")
     writable: bool = True
+    interface: Literal["virtio", "ide", "ahci"] = "virtio"
+    """What the guest finds it behind."""
+    cdrom: bool = False
+    """It is a disc in a CD-ROM drive, behind ``ide`` or ``ahci``."""
 
 
 class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -295,7 +301,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "memory": memory,
                     "append": vm.append,
                     "engine": vm.engine,
-                    "read_only": [not disk.writable for disk in vm.disks],
+                    "disks": _disks(vm),
                     "on_reboot": vm.on_reboot,
                     "tpm": vm.tpm,
                     "tpm_interface": vm.tpm_interface,
@@ -304,6 +310,24 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
             )
         )
     return processes, devices
+
+
+def _disks(vm: VmEntry) -> list[dict[str, Any]]:
+    """What the VMM is told of its disks; raises ``DescriptionError``."""
+    where = f'[[vm]] "{vm.name}" disks'
+    for interface, most in MOST_DRIVES.items():
+        if sum(disk.interface == interface for disk in vm.disks) > most:
+            raise DescriptionError(f"{where}: {interface} has room for {most}")
+    if any(disk.cdrom and disk.interface == "virtio" for disk in vm.disks):
+        raise DescriptionError(f"{where}: a CD-ROM drive's interface is ide or ahci")
+    return [
+        {
+            "read_only": disk.cdrom or not disk.writable,
+            "interface": disk.interface,
+            "cdrom": disk.cdrom,
+        }
+        for disk in vm.disks
+    ]
 
 
 def _tpm(vm: VmEntry) -> tuple[ProcessEntry, list[DeviceEntry]]:

@@ -9,48 +9,103 @@ PCI Local Bus Specification 3.0, chapter 6 and 3.2.2.3.2; the bridge is Intel's 
   00 vendor  02 device  04 command  06 status  08 revision  09 class  0E header type
   10-27 base addresses  2C subsystem vendor  2E subsystem  34 capabilities  3C line  3D pin
 
-There is one bus, and every device has one function.  Base addresses are assigned as a PC's firmware
-would, and a guest may move them: a range that would cover RAM or another device is not decoded.
+There is one bus.  Base addresses are assigned as a PC's firmware would, and a guest may move them:
+a range that would cover RAM or another device is not decoded.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from vmm.bus import MmioBus, PortBus
+from vmm.bus import PORTS, MmioBus, PortBus
 from vmm.memory import GuestAddressError, GuestMemory
 
-COMMAND_MEMORY, COMMAND_MASTER, COMMAND_NO_INTX = 2, 4, 1 << 10
+COMMAND_IO, COMMAND_MEMORY, COMMAND_MASTER, COMMAND_NO_INTX = 1, 2, 4, 1 << 10
 STATUS_INTERRUPT, STATUS_CAPABILITIES = 1 << 3, 1 << 4
-BAR_0 = 0x10
+BAR_0, BAR_END = 0x10, 0x28
 WINDOW = 0xE000_0000
 """Where memory ranges are assigned from."""
+IO_WINDOW = 0xC000
 SLOTS = 32
+IS_IO, IS_WIDE = 1, 4
+"""In a base address register."""
+MULTIFUNCTION = 0x80
+
+
+class Bar(NamedTuple):
+    """A range of addresses of a device."""
+
+    size: int
+    """Bytes, a power of two."""
+    kind: str
+    """``memory`` or ``io``."""
+    read: Callable[[int, int], int] | None
+    """(offset, size) -> value"""
+    write: Callable[[int, int, int], None] | None
+    """(offset, size, value)"""
+    ram: memoryview | None = None
+    wide: bool = False
+    """It has 64 bits, and takes two registers."""
 
 
 class PciDevice:
-    """A function's configuration space.  Subclasses fill ``config`` and serve ``read``/``write``
-    of the memory range behind the first base address, which is ``bar_size`` bytes long."""
+    """A function's configuration space.  Subclasses fill ``config``, and either say what their
+    ranges are, or serve ``read``/``write`` of one of ``bar_size`` bytes of memory."""
 
     bar_size = 0
 
-    def __init__(self, vendor: int, device: int, class_code: int, revision: int = 0) -> None:
+    def __init__(
+        self,
+        vendor: int,
+        device: int,
+        class_code: int,
+        revision: int = 0,
+        *,
+        bars: Mapping[int, Bar] | None = None,
+        rom: bytes = b"",
+        subsystem: tuple[int, int] = (0, 0),
+        pin: int = 1,
+    ) -> None:
+        """``pin`` is 1 for INTA#, 0 for a function without an interrupt of PCI's."""
         self.config = bytearray(256)
         self._writable = bytearray(256)
+        self.pin = pin
         struct.pack_into("<HH", self.config, 0, vendor, device)
         struct.pack_into("<I", self.config, 8, class_code << 8 | revision)
-        self.set_writable(4, struct.pack("<H", COMMAND_MEMORY | COMMAND_MASTER | COMMAND_NO_INTX))
+        struct.pack_into("<HH", self.config, 0x2C, *subsystem)
+        command = COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_NO_INTX
+        self.set_writable(4, struct.pack("<H", command))
         self.set_writable(0x0C, b"\xff\xff")  # cache line size, latency timer: kept, unused
         self.set_writable(0x3C, b"\xff")
-        if self.bar_size:
-            self.set_writable(BAR_0, struct.pack("<I", -self.bar_size & 0xFFFF_FFFF))
+        if bars is None:
+            whole = Bar(self.bar_size, "memory", self.read, self.write)
+            bars = {0: whole} if self.bar_size else {}
+        self.bars = dict(bars)
+        for index, bar in self.bars.items():
+            self._describe_bar(BAR_0 + 4 * index, bar)
         self._capability_end = 0x40
         self._last_capability = 0x34
         self._irq: Callable[[bool], None] = lambda _level: None
         self._irq_wanted = False
         self.changed: Callable[[], None] = lambda: None
         """Called when command or base address was written."""
+
+    def _describe_bar(self, at: int, bar: Bar) -> None:
+        flags = IS_IO if bar.kind == "io" else IS_WIDE if bar.wide else 0
+        struct.pack_into("<I", self.config, at, flags)
+        keep = 3 if bar.kind == "io" else 15
+        self.set_writable(at, struct.pack("<I", -bar.size & 0xFFFF_FFFF & ~keep))
+        if bar.wide:
+            self.set_writable(at + 4, b"\xff\xff\xff\xff")
+
+    def address(self, index: int) -> int:
+        """Where a range begins, as its register says."""
+        at = BAR_0 + 4 * index
+        bar = self.bars[index]
+        value = int.from_bytes(self.config[at : at + (8 if bar.wide else 4)], "little")
+        return value & ~(3 if bar.kind == "io" else 15)
 
     def set_writable(self, offset: int, mask: bytes) -> None:
         """Let the guest write the bits of ``mask``."""
@@ -69,7 +124,7 @@ class PciDevice:
     def connect(self, irq: Callable[[bool], None], number: int) -> None:
         """Give it its interrupt line: INTA#, which the firmware says is ISA's ``number``."""
         self._irq = irq
-        self.config[0x3C], self.config[0x3D] = number, 1
+        self.config[0x3C], self.config[0x3D] = number if self.pin else 0, self.pin
 
     def set_irq(self, wanted: bool) -> None:
         """Assert or release INTA#."""
@@ -82,11 +137,6 @@ class PciDevice:
     def command(self) -> int:
         return self.config[4] | self.config[5] << 8
 
-    @property
-    def bar(self) -> int:
-        """The base address of the memory range."""
-        return int.from_bytes(self.config[BAR_0 : BAR_0 + 4], "little") & ~0xF
-
     def read_config(self, offset: int, size: int) -> int:
         return int.from_bytes(self.config[offset : offset + size], "little")
 
@@ -95,7 +145,7 @@ class PciDevice:
             mask = self._writable[i]
             self.config[i] = self.config[i] & ~mask | value & mask
             value >>= 8
-        if offset < BAR_0 + 4 and offset + size > 4:
+        if offset < BAR_END and offset + size > 4:
             self.set_irq(self._irq_wanted)
             self.changed()
 
@@ -131,54 +181,96 @@ class PciBus:
         self._irqs = irqs
         self._asserted: dict[int, set[int]] = {irq: set() for irq in irqs}
         self._address = 0
-        self._devices: dict[int, PciDevice] = {0: HostBridge()}
-        self._mapped: dict[int, int] = {}
-        self._next_bar = WINDOW
+        self._devices: dict[int, PciDevice] = {0: HostBridge()}  # by slot << 3 | function
+        self._mapped: dict[int, int] = {}  # by place of the device << 3 | index of the range
+        self._next = {"memory": WINDOW, "io": IO_WINDOW}
+        self._ports = PortBus()
 
     def attach(self, ports: PortBus) -> None:
+        self._ports = ports
         ports.map(0xCF8, 4, self._read_address, self._write_address)
         ports.map(0xCFC, 4, self._read_data, self._write_data)
 
-    def add(self, device: PciDevice) -> int:
-        """Put a device into the next free slot, with addresses and interrupt assigned."""
-        slot = next((i for i in range(1, SLOTS) if i not in self._devices), None)
+    def add(self, device: PciDevice, slot: int | None = None, function: int = 0) -> int:
+        """Put a device into a slot, the next free one if none is named, with addresses and
+        interrupt assigned.  Returns the slot; raises ``ValueError`` if there is none."""
         if slot is None:
-            raise ValueError("all 31 PCI slots are taken")
-        self._devices[slot] = device
-        number = self._irqs[slot % len(self._irqs)]
-        device.connect(lambda level: self._drive(number, slot, level), number)
-        device.changed = lambda: self._decode(slot, device)
-        if device.bar_size:
-            at = -(-self._next_bar // device.bar_size) * device.bar_size
-            self._next_bar = at + device.bar_size
-            device.write_config(BAR_0, 4, at)
-        device.write_config(4, 2, COMMAND_MEMORY | COMMAND_MASTER)
+            slot = next((i for i in range(1, SLOTS) if i << 3 not in self._devices), None)
+            if slot is None:
+                raise ValueError("all 31 PCI slots are taken")
+        place = slot << 3 | function
+        if place in self._devices:
+            raise ValueError(f"PCI slot {slot} has a function {function}")
+        self._devices[place] = device
+        number = self._irqs[(slot + max(device.pin - 1, 0)) % len(self._irqs)]
+        device.connect(lambda level: self._drive(number, place, level), number)
+        device.changed = lambda: self._decode(place, device)
+        for index, bar in device.bars.items():
+            at = -(-self._next[bar.kind] // bar.size) * bar.size
+            self._next[bar.kind] = at + bar.size
+            device.write_config(BAR_0 + 4 * index, 4, at)
+        device.write_config(4, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER)
+        first = self._devices.get(slot << 3)
+        if first is not None and any(slot << 3 | i in self._devices for i in range(1, 8)):
+            first.config[0x0E] |= MULTIFUNCTION
         return slot
 
-    def _drive(self, number: int, slot: int, level: bool) -> None:
+    def has(self, slot: int) -> bool:
+        """Whether there is a device in a slot."""
+        return slot << 3 in self._devices
+
+    def _drive(self, number: int, place: int, level: bool) -> None:
         """Several devices share a line: it is up while one of them holds it."""
         holders = self._asserted[number]
         if level:
-            holders.add(slot)
+            holders.add(place)
         else:
-            holders.discard(slot)
+            holders.discard(place)
         self._set_irq(number, bool(holders))
 
-    def _decode(self, slot: int, device: PciDevice) -> None:
-        """Let the memory range appear where command and base address say."""
-        wanted = device.bar if device.bar_size and device.command & COMMAND_MEMORY else None
-        mapped = self._mapped.pop(slot, None)
-        if mapped is not None:
-            self._mmio.unmap(mapped)
-        if wanted and self._is_free(wanted, device.bar_size):
-            self._mmio.map(wanted, device.bar_size, device.read, device.write)
-            self._mapped[slot] = wanted
+    def _decode(self, place: int, device: PciDevice) -> None:
+        """Let the ranges appear where command and base addresses say."""
+        for index, bar in device.bars.items():
+            self._hide(place << 3 | index, bar)
+        for index, bar in device.bars.items():
+            enabled = device.command & (COMMAND_IO if bar.kind == "io" else COMMAND_MEMORY)
+            wanted = device.address(index)
+            if enabled and wanted and self._show(wanted, bar):
+                self._mapped[place << 3 | index] = wanted
+
+    def _hide(self, key: int, bar: Bar) -> None:
+        at = self._mapped.pop(key, None)
+        if at is None:
+            return
+        if bar.kind == "io":
+            self._ports.unmap(at, bar.size)
+        else:
+            self._mmio.unmap(at)
+
+    def _show(self, at: int, bar: Bar) -> bool:
+        """Map a range, if nothing else is there."""
+        read, write = bar.read, bar.write
+        assert read is not None and write is not None
+        if bar.kind == "io":
+            if at + bar.size > PORTS or not self._ports.is_free(at, bar.size):
+                return False
+            self._ports.map(
+                at,
+                bar.size,
+                lambda port, size: read(port - at, size),
+                lambda port, size, value: write(port - at, size, value),
+            )
+            return True
+        if not self._is_free(at, bar.size):
+            return False
+        self._mmio.map(at, bar.size, read, write)
+        return True
 
     def restored(self) -> None:
-        """Let all memory ranges be where the restored registers say."""
-        for slot, device in self._devices.items():
-            if device.bar_size:
-                self._decode(slot, device)
+        """Let all ranges be where the restored registers say."""
+        for place, device in self._devices.items():
+            if device.bars:
+                self._decode(place, device)
 
     def _is_free(self, base: int, size: int) -> bool:
         try:
@@ -190,8 +282,8 @@ class PciBus:
     def _target(self, port: int) -> tuple[PciDevice | None, int]:
         address = self._address
         device = None
-        if address >> 31 and not address >> 16 & 0xFF and not address >> 8 & 7:
-            device = self._devices.get(address >> 11 & 31)
+        if address >> 31 and not address >> 16 & 0xFF:
+            device = self._devices.get(address >> 8 & 0xFF)
         return device, address & 0xFC | port & 3
 
     def _read_address(self, port: int, size: int) -> int:
