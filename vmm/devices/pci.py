@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from vmm.bus import PORTS, MmioBus, PortBus
 from vmm.memory import GuestAddressError, GuestMemory
@@ -32,6 +33,16 @@ SLOTS = 32
 IS_IO, IS_WIDE = 1, 4
 """In a base address register."""
 MULTIFUNCTION = 0x80
+HIGHEST = 1 << 32
+"""Memory of a device's own is below: its base addresses have 32 bits."""
+
+
+def _read_open(_offset: int, size: int) -> int:
+    return (1 << 8 * size) - 1
+
+
+def _write_open(_offset: int, _size: int, _value: int) -> None:
+    return
 
 
 class Bar(NamedTuple):
@@ -40,14 +51,27 @@ class Bar(NamedTuple):
     size: int
     """Bytes, a power of two."""
     kind: str
-    """``memory`` or ``io``."""
+    """``memory``, ``io``, or ``ram``: memory of the device's own at full speed."""
     read: Callable[[int, int], int] | None
     """(offset, size) -> value"""
     write: Callable[[int, int, int], None] | None
     """(offset, size, value)"""
     ram: memoryview | None = None
+    """What of ``ram`` is seen; page-aligned."""
     wide: bool = False
     """It has 64 bits, and takes two registers."""
+
+
+class Windows(Protocol):
+    """An engine, as far as it can put memory anywhere."""
+
+    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None: ...
+
+    def unmap_window(self, gpa: int) -> None: ...
+
+
+def _nothing() -> None:
+    """Hides nothing."""
 
 
 class PciDevice:
@@ -173,8 +197,13 @@ class PciBus:
         memory: GuestMemory,
         set_irq: Callable[[int, bool], None],
         irqs: Sequence[int],
+        windows: Windows | None = None,
     ) -> None:
-        """``irqs`` are the interrupts of slot 0's four pins; those of other slots are turned."""
+        """``irqs`` are the interrupts of slot 0's four pins; those of other slots are turned.
+
+        ``windows`` is needed where a device has memory of its own.
+        """
+        self._windows = windows
         self._mmio = mmio
         self._memory = memory
         self._set_irq = set_irq
@@ -182,7 +211,9 @@ class PciBus:
         self._asserted: dict[int, set[int]] = {irq: set() for irq in irqs}
         self._address = 0
         self._devices: dict[int, PciDevice] = {0: HostBridge()}  # by slot << 3 | function
-        self._mapped: dict[int, int] = {}  # by place of the device << 3 | index of the range
+        # What hides a range, by place of the device << 3 | index of the range; never empty, since
+        # an empty dictionary would be state.
+        self._hide: dict[int, Callable[[], None]] = {-1: _nothing}
         self._next = {"memory": WINDOW, "io": IO_WINDOW}
         self._ports = PortBus()
 
@@ -206,8 +237,9 @@ class PciBus:
         device.connect(lambda level: self._drive(number, place, level), number)
         device.changed = lambda: self._decode(place, device)
         for index, bar in device.bars.items():
-            at = -(-self._next[bar.kind] // bar.size) * bar.size
-            self._next[bar.kind] = at + bar.size
+            kind = "io" if bar.kind == "io" else "memory"
+            at = -(-self._next[kind] // bar.size) * bar.size
+            self._next[kind] = at + bar.size
             device.write_config(BAR_0 + 4 * index, 4, at)
         device.write_config(4, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER)
         first = self._devices.get(slot << 3)
@@ -230,41 +262,48 @@ class PciBus:
 
     def _decode(self, place: int, device: PciDevice) -> None:
         """Let the ranges appear where command and base addresses say."""
-        for index, bar in device.bars.items():
-            self._hide(place << 3 | index, bar)
+        for index in device.bars:
+            self._hide.pop(place << 3 | index, _nothing)()
         for index, bar in device.bars.items():
             enabled = device.command & (COMMAND_IO if bar.kind == "io" else COMMAND_MEMORY)
             wanted = device.address(index)
-            if enabled and wanted and self._show(wanted, bar):
-                self._mapped[place << 3 | index] = wanted
+            hide = self._show(wanted, bar) if enabled and wanted else None
+            if hide is not None:
+                self._hide[place << 3 | index] = hide
 
-    def _hide(self, key: int, bar: Bar) -> None:
-        at = self._mapped.pop(key, None)
-        if at is None:
-            return
+    def _show(self, at: int, bar: Bar) -> Callable[[], None] | None:
+        """Map a range, if nothing else is there; what hides it again."""
         if bar.kind == "io":
-            self._ports.unmap(at, bar.size)
-        else:
-            self._mmio.unmap(at)
-
-    def _show(self, at: int, bar: Bar) -> bool:
-        """Map a range, if nothing else is there."""
-        read, write = bar.read, bar.write
-        assert read is not None and write is not None
-        if bar.kind == "io":
-            if at + bar.size > PORTS or not self._ports.is_free(at, bar.size):
-                return False
-            self._ports.map(
-                at,
-                bar.size,
-                lambda port, size: read(port - at, size),
-                lambda port, size, value: write(port - at, size, value),
-            )
-            return True
+            return self._show_ports(at, bar)
         if not self._is_free(at, bar.size):
-            return False
-        self._mmio.map(at, bar.size, read, write)
-        return True
+            return None
+        if bar.ram is not None:
+            if self._windows is None or at + bar.size > HIGHEST:
+                return None
+            self._mmio.map(at, bar.size, _read_open, _write_open)  # nobody else may be there
+            self._windows.map_window(at, bar.ram, 0, bar.size)
+            return partial(self._hide_ram, at)
+        assert bar.read is not None and bar.write is not None
+        self._mmio.map(at, bar.size, bar.read, bar.write)
+        return partial(self._mmio.unmap, at)
+
+    def _hide_ram(self, at: int) -> None:
+        assert self._windows is not None
+        self._windows.unmap_window(at)
+        self._mmio.unmap(at)
+
+    def _show_ports(self, at: int, bar: Bar) -> Callable[[], None] | None:
+        read, write, ports = bar.read, bar.write, self._ports
+        assert read is not None and write is not None
+        if at + bar.size > PORTS or not ports.is_free(at, bar.size):
+            return None
+        ports.map(
+            at,
+            bar.size,
+            lambda port, size: read(port - at, size),
+            lambda port, size, value: write(port - at, size, value),
+        )
+        return partial(ports.unmap, at, bar.size)
 
     def restored(self) -> None:
         """Let all ranges be where the restored registers say."""
