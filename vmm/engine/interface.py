@@ -119,6 +119,16 @@ class Engine(Protocol):
     def map_mmio(self, gpa: int, length: int) -> None:
         """Send accesses to this range to the callbacks."""
 
+    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+        """Let ``length`` bytes of a page-aligned ``buffer`` appear in front of MMIO.
+
+        This and ``unmap_window`` may be called from callbacks, and take effect at once.  Different
+        parts of a buffer that are ever shown are kept track of: let there be a bounded number.
+        """
+
+    def unmap_window(self, gpa: int) -> None:
+        """Send accesses to what appeared at ``gpa`` to the callbacks again."""
+
     def get_registers(self) -> Registers: ...
 
     def set_registers(self, registers: Registers) -> None: ...

@@ -39,6 +39,8 @@ _FEATURE_APIC, _APIC_ON = 1 << 9, 1 << 11
 _FLAG_IF: Final = 0x200
 _IO: Final = struct.Struct("<BBHIQ")
 _MMIO: Final = struct.Struct("<Q8sIB")
+_FIRST_WINDOW: Final = 16
+"""The number of the first slot for memory that comes and goes."""
 _ORDER: Final = (0, 3, 1, 2, 6, 7, 5, 4, *range(8, 16))
 """For each place in KVM's structure, the place in ``Registers.general``."""
 _SEGMENTS: Final = {"es": "es", "cs": "cs", "ss": "ss", "ds": "ds", "fs": "fs", "gs": "gs"} | {
@@ -76,6 +78,8 @@ class KvmEngine:
         self.error = ""
         self._callbacks = callbacks
         self._ram: list[object] = []
+        self._windows: dict[int, tuple[int, object]] = {}  # gpa -> slot, what keeps the memory
+        self._window_slots: set[int] = set()
         self._irq_line = self._halted = False
         self._kicked = False
         self._failure: BaseException | None = None
@@ -138,6 +142,22 @@ class KvmEngine:
 
     def map_mmio(self, gpa: int, length: int) -> None:
         """What is no RAM is MMIO."""
+
+    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+        self.unmap_window(gpa)
+        window = (ctypes.c_char * length).from_buffer(buffer, offset)
+        slot = next(i for i in range(_FIRST_WINDOW, 1 << 15) if i not in self._window_slots)
+        region = api.MemoryRegion(slot, 0, gpa, length, ctypes.addressof(window))
+        self._ioctl(self._vm, api.SET_USER_MEMORY_REGION, region)
+        self._windows[gpa] = slot, window
+        self._window_slots.add(slot)
+
+    def unmap_window(self, gpa: int) -> None:
+        if gpa in self._windows:
+            slot, _ = self._windows.pop(gpa)
+            self._window_slots.discard(slot)
+            region = api.MemoryRegion(slot, 0, gpa, 0, 0)
+            self._ioctl(self._vm, api.SET_USER_MEMORY_REGION, region)
 
     def invalidate(self, gpa: int, length: int) -> None:
         """The processor sees what devices write."""

@@ -58,6 +58,8 @@ _MmioWrite = ctypes.CFUNCTYPE(
 _Acknowledge = ctypes.CFUNCTYPE(ctypes.c_int)
 
 _FLAG_IF = 0x200
+_WINDOW_PAGES: Final = (256 << 20) >> 12
+"""Pages behind guest RAM for which is known whether they hold code."""
 _READS, _WRITES, _EXECUTES = (
     f"the guest {what} where nothing can be {done}"
     for what, done in (("reads", "read"), ("writes", "written"), ("executes", "executed"))
@@ -98,6 +100,8 @@ class UnicornEngine:
         self._ram: list[object] = []
         self._ram_map: list[tuple[int, int, int]] = []  # start, end, RAM address minus gpa
         self._ram_pages = 0
+        self._windows: dict[tuple[int, int], int] = {}  # host address, length -> region
+        self._shown: dict[int, tuple[int, tuple[int, int, int]]] = {}  # gpa -> region, RAM map
         self._code_pages = ctypes.create_string_buffer(0)
         self._kicked = ctypes.c_uint32(0)
         self._breakpoints: frozenset[int] = frozenset()
@@ -283,7 +287,7 @@ class UnicornEngine:
             raise EngineError("the software engine's library orders its memory in an unknown way")
         self._ram_map.append((gpa, gpa + length, (self._ram_pages << 12) - gpa))
         self._ram_pages += length >> 12
-        self._code_pages = ctypes.create_string_buffer(self._ram_pages)
+        self._code_pages = ctypes.create_string_buffer(self._ram_pages + _WINDOW_PAGES)
         UnicornEngine._current = None
 
     def map_mmio(self, gpa: int, length: int) -> None:
@@ -298,6 +302,60 @@ class UnicornEngine:
                 ctypes.c_void_p(gpa),
             )
         )
+
+    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+        window = (ctypes.c_char * length).from_buffer(buffer, offset)
+        address = ctypes.addressof(window)
+        if (address | gpa | length) & 0xFFF:
+            raise EngineError("a window must be aligned to pages of 4096 bytes")
+        self.unmap_window(gpa)
+        region = self._windows.get((address, length))
+        if region is None:
+            self._ram.append(window)
+            region = self._new_region(gpa, address, length)
+            self._windows[address, length] = region
+        else:
+            container = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
+            self._calls.memory_region_add_subregion_overlap_x86_64(
+                ctypes.c_void_p(container.value),
+                ctypes.c_uint64(gpa),
+                ctypes.c_void_p(region),
+                ctypes.c_int(0),
+            )
+        self._calls.memory_region_get_ram_addr_x86_64.restype = ctypes.c_uint64
+        at = self._calls.memory_region_get_ram_addr_x86_64(ctypes.c_void_p(region))
+        self._shown[gpa] = region, (gpa, gpa + length, at - gpa)
+        self._ram_map.append(self._shown[gpa][1])
+        self._quick.tlb_flush_x86_64(ctypes.c_void_p(self._cpu))
+
+    def _new_region(self, gpa: int, address: int, length: int) -> int:
+        """Let host memory appear at an address, in front of whatever is there already."""
+        self._calls.memory_map_ptr_x86_64.restype = ctypes.c_void_p
+        region = self._calls.memory_map_ptr_x86_64(
+            self._uc,
+            ctypes.c_uint64(gpa),
+            ctypes.c_size_t(length),
+            ctypes.c_uint32(wheel.PROT_ALL),
+            ctypes.c_void_p(address),
+        )
+        if not region:
+            raise EngineError("the software engine has no room for a window")
+        container = ctypes.c_uint64.from_address(region + wheel.REGION_CONTAINER)
+        memory = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
+        if container.value != memory.value:
+            raise EngineError("the software engine's library keeps its memory elsewhere")
+        return int(region)
+
+    def unmap_window(self, gpa: int) -> None:
+        if gpa not in self._shown:
+            return
+        region, mapping = self._shown.pop(gpa)
+        self._ram_map.remove(mapping)
+        container = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
+        self._calls.memory_region_del_subregion_x86_64(
+            ctypes.c_void_p(container.value), ctypes.c_void_p(region)
+        )
+        self._quick.tlb_flush_x86_64(ctypes.c_void_p(self._cpu))
 
     def invalidate(self, gpa: int, length: int) -> None:
         for start, end, difference in self._ram_map:
@@ -320,7 +378,8 @@ class UnicornEngine:
         data.uc, data.cpu, data.env = self._uc.value, self._cpu, self._env
         data.kicked = ctypes.addressof(self._kicked)
         data.pio_in, data.pio_out, data.acknowledge = self._addresses
-        data.code_pages, data.ram_pages = ctypes.addressof(self._code_pages), self._ram_pages
+        data.code_pages = ctypes.addressof(self._code_pages)
+        data.ram_pages = len(self._code_pages)
         data.irq_line, data.stopped = self._irq_line, 0
 
     def run(self) -> Exit:

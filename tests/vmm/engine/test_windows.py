@@ -1,0 +1,97 @@
+"""Memory that comes and goes in front of MMIO while the guest runs."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vmm.rig import Cpu
+from vmm.engine.interface import Exit
+
+AT = 0xE000_0000
+SIZE = 0x10000
+
+
+class Windowed(Cpu):
+    """Ports choose what is at ``AT``: 10h nothing, 20h and above parts of the memory."""
+
+    def __init__(self, kvm: int | None = None) -> None:
+        self.window = memoryview(mmap.mmap(-1, 16 * SIZE))
+        super().__init__(kvm=kvm)
+
+    def pio_out(self, port: int, size: int, value: int) -> None:
+        if port == 0x10:
+            self.engine.unmap_window(AT)
+        else:
+            self.engine.map_window(AT, self.window, (port - 0x20) * SIZE, SIZE)
+
+    def run_64(self, source: str) -> None:
+        self.start_64(source)
+        assert self.engine.run() is Exit.HALTED
+
+
+def _kvm() -> int | None:
+    try:
+        return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+@pytest.fixture(params=["soft", "kvm"])
+def cpu(request: pytest.FixtureRequest) -> Iterator[Windowed]:
+    kvm = None
+    if request.param == "kvm":
+        kvm = _kvm()
+        if kvm is None:
+            pytest.skip("/dev/kvm cannot be opened")
+    made = Windowed(kvm)
+    yield made
+    made.engine.close()
+    if kvm is not None:
+        os.close(kvm)
+
+
+def test_a_window_is_memory_while_it_is_there(cpu: Windowed) -> None:
+    cpu.run_64(
+        f"mov edi, {AT}; mov [rdi], eax; out 0x20, al; mov dword ptr [rdi + 4], 0x1234;"
+        "mov ebx, [rdi + 4]; out 0x10, al; mov ecx, [rdi + 4]; hlt"
+    )
+    assert cpu.engine.get_registers().general[3] == 0x1234
+    assert cpu.engine.get_registers().general[1] == 0xFFFF_FFFF
+    assert int.from_bytes(cpu.window[4:8], "little") == 0x1234
+    assert [entry[:2] for entry in cpu.log] == [("write", AT), ("read", AT + 4)]
+
+
+def test_parts_of_the_memory_take_turns(cpu: Windowed) -> None:
+    cpu.window[::SIZE] = bytes(range(16))
+    cpu.run_64(
+        f"mov edi, {AT}; xor ebx, ebx;"
+        + ";".join(f"out {0x20 + part:#x}, al; shl rbx, 4; or bl, [rdi]" for part in range(16))
+        + "; hlt"
+    )
+    assert cpu.engine.get_registers().general[3] == 0x0123456789ABCDEF
+    assert cpu.log == []
+
+
+def test_windows_come_and_go_for_long_without_cost(cpu: Windowed) -> None:
+    cpu.run_64(
+        f"mov edi, {AT}; mov ecx, 2000; again: out 0x21, al; mov [rdi], ecx; out 0x10, al;"
+        "out 0x22, al; mov [rdi], ecx; dec ecx; jnz again; hlt"
+    )
+    assert cpu.window[SIZE] == 1
+    assert cpu.window[2 * SIZE] == 1
+    assert cpu.log == []
+
+
+def test_code_in_a_window_can_be_changed() -> None:
+    cpu = Windowed()
+    cpu.window[:3] = bytes.fromhex("b001c3")  # mov al, 1; ret
+    cpu.run_64(
+        f"mov edi, {AT}; out 0x20, al; call rdi; mov bl, al; mov byte ptr [rdi + 1], 7;"
+        "call rdi; hlt"
+    )
+    assert (cpu.engine.get_registers().general[3] & 0xFF, cpu.rax & 0xFF) == (1, 7)
+    cpu.engine.close()
