@@ -536,6 +536,18 @@ class TestSavedState:
         assert other.memory.read(0x608, 8) == struct.pack("<d", 3.141592653589793)
         other.engine.close()
 
+    def test_its_time_stamps_go_on(self, cpu: Cpu) -> None:
+        cpu.start_64("rdtsc; hlt; rdtsc; hlt")
+        cpu.engine.run()
+        state = cpu.engine.save()
+        before = state["tsc"]
+        assert isinstance(before, int)
+        for tsc in (before, 1000, 1 << 63):
+            cpu.engine.restore(cpu.engine.get_registers(), {**state, "tsc": tsc})
+            now = cpu.engine.save()["tsc"]
+            assert isinstance(now, int)
+            assert 0 < now - tsc < 1 << 33
+
     def test_what_no_engine_has_saved_is_refused(self, cpu: Cpu) -> None:
         cpu.start_64("hlt")
         registers, rest = cpu.engine.get_registers(), cpu.engine.save()

@@ -119,12 +119,14 @@ class UnicornEngine:
         if handle.value is None:
             raise EngineError("the software engine could not be opened")
         self._uc = ctypes.c_void_p(handle.value)
+        self._uc_address = handle.value
         self._check(self._control(wheel.CTL_CPU_MODEL, model))
         self._read_register(wheel.REG_RIP)  # completes the library's initialisation
         self._cpu = cpu = ctypes.c_uint64.from_address(handle.value + wheel.UC_CPU).value
         self._env = env = cpu + wheel.ENV
         self._eip = ctypes.c_uint64.from_address(env + wheel.ENV_EIP)
         self._eflags = ctypes.c_uint32.from_address(env + wheel.ENV_EFLAGS)
+        self._tsc_offset = ctypes.c_uint64.from_address(env + wheel.ENV_TSC_OFFSET)
         self._requests = ctypes.c_uint32.from_address(cpu + wheel.CPU_INTERRUPT_REQUEST)
         self._cpu_halted = ctypes.c_uint32.from_address(cpu + wheel.CPU_HALTED)
         exit_word = ctypes.c_uint64.from_address(cpu + wheel.CPU_EXIT_WORD).value
@@ -261,6 +263,11 @@ class UnicornEngine:
         if ctypes.c_uint64.from_address(self._env).value != rax.value:
             raise EngineError("the software engine's library keeps its registers elsewhere")
         ctypes.c_uint64.from_address(self._env).value = 0
+        before = self._read_tsc()
+        self._tsc_offset.value += 1 << 60
+        if not 1 << 60 <= self._read_tsc() - before < 1 << 61:
+            raise EngineError("the software engine's library keeps its time elsewhere")
+        self._tsc_offset.value -= 1 << 60
         if self.cpuid(1).edx != self._feature(1, "edx").value & 0xFFFF_FFFF:
             raise EngineError("the software engine's library keeps its features elsewhere")
 
@@ -555,6 +562,15 @@ class UnicornEngine:
 
     # What is left of the state
 
+    def _read_tsc(self) -> int:
+        """The guest's time-stamp counter, as RDTSC would give it."""
+        general = (ctypes.c_uint64 * 16).from_address(self._env)
+        kept = general[0], general[2]
+        self._quick.helper_rdtsc_x86_64(ctypes.c_void_p(self._env))
+        found = general[0] | general[2] << 32
+        general[0], general[2] = kept
+        return found
+
     def save(self) -> dict[str, int | bytes]:
         self._activate()
         state: dict[str, int | bytes] = {
@@ -562,6 +578,7 @@ class UnicornEngine:
             "nmi": bool(self._requests.value & wheel.INTERRUPT_NMI),
             "irq": self._irq_line,
             "a20": self._a20,
+            "tsc": self._read_tsc(),
         }
         for name, (number, size) in wheel.FLOATING.items():
             value = ctypes.create_string_buffer(16)
@@ -594,6 +611,9 @@ class UnicornEngine:
         self.set_irq_line(bool(rest["irq"]))
         if rest["nmi"]:
             self.raise_nmi()
+        if not isinstance(rest["tsc"], int):
+            raise EngineError("this is not the state of a software engine")
+        self._tsc_offset.value += rest["tsc"] - self._read_tsc()
         self.set_registers(registers)
         self._halted = bool(rest["halted"])
 

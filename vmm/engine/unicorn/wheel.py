@@ -65,9 +65,16 @@ ENV_STAR = 0x12D8
 ENV_LSTAR = 0x12E8
 ENV_CSTAR = 0x12F0
 ENV_FMASK = 0x12F8
+ENV_TSC_OFFSET = 0x1588
+"""What is added to the host's time-stamp counter"""
 ENV_FEATURES = 0x1600
 """u64 words: CPUID.1:EDX, CPUID.1:ECX, CPUID.7:EBX, ..."""
 FEATURE_WORDS = {(1, "edx"): 0, (1, "ecx"): 1, (7, "ebx"): 2}
+
+UC_SYSTEM_MEMORY = 0x1D0
+"""The region that is all of physical memory"""
+REGION_CONTAINER = 0x20
+"""In a region of memory: the region that it is in"""
 
 CC_OP_EFLAGS = 1
 FLAGS_ARITHMETIC = 0x8D5
