@@ -554,3 +554,17 @@ class TestSavedState:
         for wrong in ({}, {**rest, "more": 1}, {**rest, "xmm0": b""}, {**rest, "msr174": b"x"}):
             with pytest.raises(EngineError):
                 cpu.engine.restore(registers, wrong)
+
+
+def test_an_interrupt_that_comes_right_before_a_halt_is_taken() -> None:
+    class Prompt(Cpu):
+        """A device that answers a port at once."""
+
+        def pio_out(self, port: int, size: int, value: int) -> None:
+            super().pio_out(port, size, value)
+            self.interrupt(0x41)
+
+    cpu = Prompt()
+    cpu.start_64("sti; nop; out 0x80, al; hlt; hlt")
+    assert cpu.engine.run() is Exit.HALTED
+    assert cpu.handled() == 0x41

@@ -58,6 +58,8 @@ _MmioWrite = ctypes.CFUNCTYPE(
 _Acknowledge = ctypes.CFUNCTYPE(ctypes.c_int)
 
 _FLAG_IF = 0x200
+_RAM_UNIT: Final = 64
+"""The library puts a piece of RAM behind the one before at a multiple of so many pages."""
 _WINDOW_PAGES: Final = (256 << 20) >> 12
 """Pages behind guest RAM for which is known whether they hold code."""
 _READS, _WRITES, _EXECUTES = (
@@ -279,6 +281,7 @@ class UnicornEngine:
         if (address | gpa | length) & 0xFFF:
             raise EngineError("guest memory must be aligned to pages of 4096 bytes")
         self._ram.append(window)
+        self._ram_pages = -(-self._ram_pages // _RAM_UNIT) * _RAM_UNIT
         self._check(
             self._calls.uc_mem_map_ptr(
                 self._uc,
@@ -394,15 +397,23 @@ class UnicornEngine:
         if self._halted:
             if self._kicked.value:
                 return self._stopped()
-            deliverable = self._irq_line and self._eflags.value & _FLAG_IF
-            if not deliverable and not self._requests.value & wheel.INTERRUPT_NMI:
+            if not self._wakes():
                 return Exit.HALTED
             self._halted = False
         if self._breakpoints and self._at_breakpoint():
             how = self.step()
             if how is not Exit.STEPPED or self._at_breakpoint():
                 return Exit.BREAKPOINT if how is Exit.STEPPED else how
-        return self._execute()
+        how = self._execute()
+        while how is Exit.HALTED and self._wakes():  # it was asserted just before, as by "sti; hlt"
+            self._halted = False
+            how = self._execute()
+        return how
+
+    def _wakes(self) -> bool:
+        """Whether a halted processor has an interrupt to take."""
+        deliverable = self._irq_line and self._eflags.value & _FLAG_IF
+        return bool(deliverable or self._requests.value & wheel.INTERRUPT_NMI)
 
     def _execute(self) -> Exit:
         data = self._data
