@@ -138,15 +138,18 @@ class Counter:
             )
 
     def next_interrupt(self) -> int | None:
-        """The time (ns) of the next rising edge of OUT, or None when none will come."""
+        """The time (ns) of the next rising edge of OUT, or None when none will come.
+
+        Of a single one it may be past already: a guest that counts a few microseconds has its
+        interrupt though this process was busy elsewhere meanwhile.
+        """
         if not self.loaded:
             return None
         if self.mode in (2, 3):
             periods = self.ticks() // self.reload + 1
             return self.started + -(-periods * self.reload * SECOND // HZ)
         if self.mode in (0, 4):
-            end = self.started + -(-self.reload * SECOND // HZ)
-            return end if end > self._timers.clock() else None
+            return self.started + -(-self.reload * SECOND // HZ)
         return None
 
 

@@ -21,6 +21,12 @@ class VirtioRng(VirtioDevice):
         self._backend = backend
         self._post = post
         self._generation = 0
+        self._asked = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer of the backend is still to come."""
+        return self._asked > 0
 
     def reset(self) -> None:
         self._generation += 1
@@ -36,6 +42,7 @@ class VirtioRng(VirtioDevice):
         generation = self._generation
 
         def finish(data: bytes) -> None:
+            self._asked -= 1
             if generation != self._generation:
                 return
             left = data[:room]
@@ -45,6 +52,7 @@ class VirtioRng(VirtioDevice):
                 self.transport.wrote(gpa, len(piece))
             self.transport.give_back(queue, chain, min(len(data), room))
 
+        self._asked += 1
         answer = Answer(self._post, finish)
         self._backend.request(room, answer.give)
         answer.settle()
