@@ -1,6 +1,6 @@
 """Where a channel is: addresses as people write them, and sockets that listen there.
 
-    7000   HOST:7000   [::1]:7000   tcp:HOST:7000   unix:/run/tpm.sock
+7000   HOST:7000   [::1]:7000   tcp:HOST:7000   unix:/run/tpm.sock
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class Address(NamedTuple):
 
     def next(self) -> Address:
         """Where the second of two channels is: the next port, or the path with ``.ctrl``."""
-        return self._replace(path=f"{self.path}.ctrl") if self.path else self._replace(
-            port=self.port + 1 if self.port else 0
+        return (
+            self._replace(path=f"{self.path}.ctrl")
+            if self.path
+            else self._replace(port=self.port + 1 if self.port else 0)
         )
 
 

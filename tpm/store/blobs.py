@@ -1,6 +1,6 @@
 """State blobs that leave for another host, encrypted under a key that both have.
 
-    16  salt    12  nonce    AES-256-GCM of the blob, the salt and the magic authenticated with it
+16  salt    12  nonce    AES-256-GCM of the blob, the salt and the magic authenticated with it
 """
 
 from __future__ import annotations

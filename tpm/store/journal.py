@@ -171,9 +171,7 @@ class Journal:
         """
         if self._broken:
             raise StoreError("writing the TPM's state failed before, so that nothing is written")
-        wanted = {
-            name: data for name, data in changes.items() if data != self._blobs.get(name)
-        }
+        wanted = {name: data for name, data in changes.items() if data != self._blobs.get(name)}
         if not wanted:
             return
         blobs = {**self._blobs, **wanted}

@@ -152,7 +152,7 @@ def test_a_command_that_is_too_long_or_too_short_ends() -> None:
     guest = Guest()
     guest.request()
     guest.write(STS, READY)
-    for byte in (bytes.fromhex("8001 ffffffff 0000f000") + bytes(5000)):
+    for byte in bytes.fromhex("8001 ffffffff 0000f000") + bytes(5000):
         guest.write(DATA_FIFO, byte, 1)
     assert guest.burst() == 0
     assert not guest.status() & EXPECT
