@@ -45,12 +45,14 @@ def run_init(tmp_path: Path, command_line: str) -> list[str]:
         'setsid) echo "$@";; insmod) echo "${1} ${2##*/}";; esac\n'
     )
     recorder.chmod(0o755)
-    for name, text in (("cmdline", command_line + "\n"), ("order", "virtio\nvirtio_blk\n")):
-        (tmp_path / name).write_text(text)
+    (tmp_path / "cmdline").write_text(command_line + "\n")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "order").write_text("virtio\nvirtio_blk\n")
+    (tmp_path / "modules" / "ata.order").write_text("libata\nata_piix\n")
     script = initramfs.INIT.read_text(encoding="utf-8")
     for real, here in (
         ("/proc/cmdline", "cmdline"),
-        ("/lib/modules/order", "order"),
+        ("/lib/modules", "modules"),
         ("/run/script", "script"),
         ("/root", "."),
     ):
@@ -75,6 +77,24 @@ def test_init_gives_a_shell_and_powers_off_when_it_ends(tmp_path: Path) -> None:
         "setsid cttyhack sh",
         "poweroff -f",
     ]
+
+
+def test_init_loads_other_groups_of_modules(tmp_path: Path) -> None:
+    assert run_init(tmp_path, "quiet cloister.modules=ata")[1:5] == [
+        f"insmod {name}.ko" for name in ("virtio", "virtio_blk", "libata", "ata_piix")
+    ]
+
+
+def test_groups_are_there_if_the_kernel_has_them(tmp_path: Path) -> None:
+    needs = {**NEEDS, "libata": [], "scsi_mod": []}
+    needs |= {"ata_piix": ["libata"], "sd_mod": ["scsi_mod"], "sr_mod": ["scsi_mod"]}
+    modules = ModuleTree(tree(tmp_path, needs, builtin=("ext4", "crc32c_generic", "isofs")))
+    entries = {entry.name: entry for entry in read(initramfs.build(b"busybox", modules))}
+    assert entries["lib/modules/ata.order"].data.split() == [
+        *(b"libata", b"ata_piix", b"scsi_mod", b"sd_mod", b"sr_mod")
+    ]
+    assert "lib/modules/ahci.order" not in entries
+    assert "lib/modules/sd_mod.ko" in entries
 
 
 def test_init_ends_at_once_if_told_so(tmp_path: Path) -> None:
