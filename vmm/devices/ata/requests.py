@@ -30,18 +30,22 @@ def gather(memory: GuestMemory, places: Iterable[tuple[int, int]], length: int) 
 
     Raises ``TooShort``, and ``GuestAddressError`` for what is not RAM.
     """
-    pieces: list[Piece] = []
-    view = memory.view
+    ranges: list[tuple[int, int]] = []
+    start = end = 0  # of the run of memory at hand: neighbours are moved as one
     for gpa, size in places:
-        if length <= size:
-            if length:
-                pieces.append(Piece(gpa, view(gpa, length)))
-            return pieces
-        pieces.append(Piece(gpa, view(gpa, size)))
+        size = min(size, length)
+        if gpa == end and ranges:
+            ranges[-1] = (start, gpa + size)
+        elif size:
+            ranges.append((gpa, gpa + size))
+            start = gpa
+        end = gpa + size
         length -= size
+        if not length:
+            return [Piece(start, memory.view(start, end - start)) for start, end in ranges]
     if length:
         raise TooShort
-    return pieces
+    return []
 
 
 class Requests:
