@@ -42,7 +42,8 @@ class Result(NamedTuple):
     ratio: float | None
 
 
-def _image() -> tuple[Path, Path]:
+def find_image() -> tuple[Path, Path]:
+    """Kernel and initial RAM disk."""
     folder = cache.image("debian-cloud")
     kernel, initrd = folder / "vmlinuz", folder / "initramfs"
     if not (kernel.exists() and initrd.exists()):
@@ -50,7 +51,7 @@ def _image() -> tuple[Path, Path]:
     return kernel, initrd
 
 
-def cloister(kernel: Path, initrd: Path) -> list[str]:
+def cloister(kernel: Path, initrd: Path, append: str = APPEND) -> list[str]:
     """The command that boots a guest in Cloister."""
     launcher = ROOT / "cloister"
     program = [str(launcher)]
@@ -58,15 +59,15 @@ def cloister(kernel: Path, initrd: Path) -> list[str]:
         program = [sys.executable, "-I", "-c", PROGRAM, str(ROOT)]
     return [
         *(*program, "boot", "--kernel", str(kernel), "--initrd", str(initrd)),
-        *("--append", APPEND, "--memory", "256M"),
+        *("--append", append, "--memory", "256M"),
     ]
 
 
-def qemu(kernel: Path, initrd: Path) -> list[str]:
+def qemu(kernel: Path, initrd: Path, append: str = APPEND) -> list[str]:
     """The command that boots it in QEMU, without hardware's help."""
     return [
         *(QEMU, "-accel", "tcg", "-m", "256", "-nographic", "-no-reboot"),
-        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", APPEND),
+        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", append),
     ]
 
 
@@ -111,7 +112,7 @@ def _watch(stream: IO[bytes], line: bytes, deadline: float) -> tuple[bytes, floa
 
 def measure(runs: int = RUNS) -> Result:
     """Boot in turns, and compare."""
-    kernel, initrd = _image()
+    kernel, initrd = find_image()
     found = shutil.which(QEMU) is not None
     ours, theirs = [], []
     for number in range(1 + runs):

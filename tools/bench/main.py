@@ -46,6 +46,12 @@ def _cpu(args: argparse.Namespace) -> Numbers:
     return cpu.measure(args.iterations or cpu.ITERATIONS, args.runs or cpu.RUNS)
 
 
+def _block(args: argparse.Namespace) -> Numbers:
+    from tools.bench import block
+
+    return block.measure(args.runs or block.RUNS)._asdict()
+
+
 def _tpm(args: argparse.Namespace) -> Numbers:
     from tools.bench import tpm
 
@@ -91,6 +97,26 @@ def _show_boot(numbers: Numbers) -> None:
     render.table(("Debian's kernel to its init", "seconds"), rows)
     if numbers["ratio"] is not None:
         print(f"\nCloister takes {numbers['ratio']:.2f} times as long as QEMU's TCG")
+
+
+def _show_block(numbers: Numbers) -> None:
+    rows = []
+    for interface, passes in numbers["cloister_mb_s"].items():
+        peer = numbers["qemu_tcg_mb_s"].get(interface, {})
+        ratios = numbers["ratios"].get(interface, {})
+        for name, rate in passes.items():
+            theirs = f"{peer[name]:.0f}" if peer else "-"
+            ratio = f"{ratios[name]:.2f}" if ratios else "-"
+            rows.append((f"{interface}, {name}", f"{rate:.0f}", theirs, ratio))
+    render.table(("dd in a guest", "cloister, MB/s", "qemu, tcg", "ratio"), rows)
+    if not numbers["ratios"]:
+        print("\nQEMU is not installed")
+    elif _is_slow(numbers):
+        print(f"\na ratio is below {numbers['limit']:.1f}")
+
+
+def _is_slow(numbers: Numbers) -> bool:
+    return any(r < numbers["limit"] for row in numbers["ratios"].values() for r in row.values())
 
 
 def _show_cpu(numbers: Numbers) -> None:
@@ -146,6 +172,9 @@ BENCHMARKS = {
     "ipc": Benchmark("a call and its reply, beside a raw socketpair", _ipc, _show_ipc),
     "boot": Benchmark("Linux from the command to its init, beside QEMU's TCG", _boot, _show_boot),
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
+    "block": Benchmark(
+        "a guest's disk through virtio and IDE, beside QEMU's TCG", _block, _show_block, _is_slow
+    ),
     "tpm": Benchmark("TPM 2.0 commands, beside Debian's swtpm", _tpm, _show_tpm),
     "load": Benchmark(
         "many processes that call, share, stream and are killed: what is lost, what is left over",
