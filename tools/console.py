@@ -47,7 +47,7 @@ MOMENT = 10_000_000
 def _wait(word: Notification, timeout: int, meanwhile: Callable[[], None] | None) -> int:
     if meanwhile is None:
         return word.wait(timeout)
-    end = time.monotonic_ns() + timeout if timeout < FOREVER else None
+    end = None if timeout == FOREVER else time.monotonic_ns() + timeout
     while True:
         try:
             return word.wait(MOMENT)

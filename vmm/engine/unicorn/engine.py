@@ -58,8 +58,6 @@ _MmioWrite = ctypes.CFUNCTYPE(
 _Acknowledge = ctypes.CFUNCTYPE(ctypes.c_int)
 
 _FLAG_IF = 0x200
-_RAM_UNIT: Final = 64
-"""The library puts a piece of RAM behind the one before at a multiple of so many pages."""
 _WINDOW_PAGES: Final = (256 << 20) >> 12
 """Pages behind guest RAM for which is known whether they hold code."""
 _READS, _WRITES, _EXECUTES = (
@@ -102,7 +100,8 @@ class UnicornEngine:
         self._ram: list[object] = []
         self._ram_map: list[tuple[int, int, int]] = []  # start, end, RAM address minus gpa
         self._ram_pages = 0
-        self._windows: dict[tuple[int, int], int] = {}  # host address, length -> region
+        # Host address, length, whether it is read-only -> region
+        self._windows: dict[tuple[int, int, bool], int] = {}
         self._shown: dict[int, tuple[int, tuple[int, int, int]]] = {}  # gpa -> region, RAM map
         self._code_pages = ctypes.create_string_buffer(0)
         self._kicked = ctypes.c_uint32(0)
@@ -281,7 +280,6 @@ class UnicornEngine:
         if (address | gpa | length) & 0xFFF:
             raise EngineError("guest memory must be aligned to pages of 4096 bytes")
         self._ram.append(window)
-        self._ram_pages = -(-self._ram_pages // _RAM_UNIT) * _RAM_UNIT
         self._check(
             self._calls.uc_mem_map_ptr(
                 self._uc,
@@ -291,12 +289,12 @@ class UnicornEngine:
                 ctypes.c_void_p(address),
             )
         )
-        self._calls.qemu_map_ram_ptr_x86_64.restype = ctypes.c_uint64
-        ram_address = ctypes.c_uint64(self._ram_pages << 12)
-        if self._calls.qemu_map_ram_ptr_x86_64(self._uc, None, ram_address) != address:
+        self._calls.qemu_ram_addr_from_host_x86_64.restype = ctypes.c_uint64
+        at = self._calls.qemu_ram_addr_from_host_x86_64(self._uc, ctypes.c_void_p(address))
+        if at < self._ram_pages << 12 or at & 0xFFF:
             raise EngineError("the software engine's library orders its memory in an unknown way")
-        self._ram_map.append((gpa, gpa + length, (self._ram_pages << 12) - gpa))
-        self._ram_pages += length >> 12
+        self._ram_map.append((gpa, gpa + length, at - gpa))
+        self._ram_pages = at + length >> 12
         self._code_pages = ctypes.create_string_buffer(self._ram_pages + _WINDOW_PAGES)
         UnicornEngine._current = None
 
@@ -313,30 +311,32 @@ class UnicornEngine:
             )
         )
 
-    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+    def map_window(
+        self, gpa: int, buffer: memoryview, offset: int, length: int, read_only: bool = False
+    ) -> None:
         window = (ctypes.c_char * length).from_buffer(buffer, offset)
         address = ctypes.addressof(window)
         if (address | gpa | length) & 0xFFF:
             raise EngineError("a window must be aligned to pages of 4096 bytes")
         self.unmap_window(gpa)
-        region = self._windows.get((address, length))
+        region = self._windows.get((address, length, read_only))
         if region is None:
             self._ram.append(window)
             region = self._new_region(gpa, address, length)
-            self._windows[address, length] = region
+            self._windows[address, length, read_only] = region
+            if read_only:  # which takes effect where it is put into its place
+                self._remove(region)
+                read_only_region = self._calls.memory_region_set_readonly_x86_64
+                read_only_region(ctypes.c_void_p(region), ctypes.c_int(1))
+                self._add(region, gpa)
         else:
-            container = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
-            self._calls.memory_region_add_subregion_overlap_x86_64(
-                ctypes.c_void_p(container.value),
-                ctypes.c_uint64(gpa),
-                ctypes.c_void_p(region),
-                ctypes.c_int(0),
-            )
+            self._add(region, gpa)
         self._calls.memory_region_get_ram_addr_x86_64.restype = ctypes.c_uint64
         at = self._calls.memory_region_get_ram_addr_x86_64(ctypes.c_void_p(region))
         self._shown[gpa] = region, (gpa, gpa + length, at - gpa)
         self._ram_map.append(self._shown[gpa][1])
         self._quick.tlb_flush_x86_64(ctypes.c_void_p(self._cpu))
+        self.invalidate(gpa, length)  # it may have been written to through another window
 
     def _new_region(self, gpa: int, address: int, length: int) -> int:
         """Let host memory appear at an address, in front of whatever is there already."""
@@ -351,8 +351,7 @@ class UnicornEngine:
         if not region:
             raise EngineError("the software engine has no room for a window")
         container = ctypes.c_uint64.from_address(region + wheel.REGION_CONTAINER)
-        memory = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
-        if container.value != memory.value:
+        if container.value != self._memory().value:
             raise EngineError("the software engine's library keeps its memory elsewhere")
         return int(region)
 
@@ -361,11 +360,21 @@ class UnicornEngine:
             return
         region, mapping = self._shown.pop(gpa)
         self._ram_map.remove(mapping)
-        container = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
-        self._calls.memory_region_del_subregion_x86_64(
-            ctypes.c_void_p(container.value), ctypes.c_void_p(region)
-        )
+        self._remove(region)
         self._quick.tlb_flush_x86_64(ctypes.c_void_p(self._cpu))
+
+    def _memory(self) -> ctypes.c_void_p:
+        """The region that all others are in."""
+        memory = ctypes.c_uint64.from_address(self._uc_address + wheel.UC_SYSTEM_MEMORY)
+        return ctypes.c_void_p(memory.value)
+
+    def _add(self, region: int, gpa: int) -> None:
+        self._calls.memory_region_add_subregion_overlap_x86_64(
+            self._memory(), ctypes.c_uint64(gpa), ctypes.c_void_p(region), ctypes.c_int(0)
+        )
+
+    def _remove(self, region: int) -> None:
+        self._calls.memory_region_del_subregion_x86_64(self._memory(), ctypes.c_void_p(region))
 
     def invalidate(self, gpa: int, length: int) -> None:
         for start, end, difference in self._ram_map:
