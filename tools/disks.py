@@ -135,7 +135,7 @@ def _chain(
     if header.backing:
         below = _backing(path, header)
         format_ = cast(Format, header.backing_format)
-        holds.append(f"backing={_chain(parts, f'{name}.base', below, format_, False, depth + 1)}")
+        holds.append(f"backing={_chain(parts, f'{name}-base', below, format_, False, depth + 1)}")
     parts.processes.append(
         ProcessEntry(
             name=f"store{name}",
