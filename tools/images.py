@@ -15,9 +15,12 @@ from images import cache, guests
 from images.recipes import RecipeError
 from tools.errors import UserError
 
-RECIPES: Final = {"linux": "images.recipes.debian_cloud"}
+RECIPES: Final = {
+    "linux": "images.recipes.debian_cloud",
+    "linux-tpm": "images.recipes.debian_tpm",
+}
 """What ``fetch`` knows: name -> recipe."""
-ALIASES: Final = {"debian-cloud": "linux"}
+ALIASES: Final = {"debian-cloud": "linux", "debian-tpm": "linux-tpm"}
 """Other names of recipes."""
 GUESTS: Final = Path(guests.__file__).parent
 
