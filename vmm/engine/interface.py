@@ -119,10 +119,13 @@ class Engine(Protocol):
     def map_mmio(self, gpa: int, length: int) -> None:
         """Send accesses to this range to the callbacks."""
 
-    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+    def map_window(
+        self, gpa: int, buffer: memoryview, offset: int, length: int, read_only: bool = False
+    ) -> None:
         """Let ``length`` bytes of a page-aligned ``buffer`` appear in front of MMIO.
 
-        This and ``unmap_window`` may be called from callbacks, and take effect at once.  Different
+        What the guest writes to one that is ``read_only`` is lost, or goes to the callbacks.  This
+        and ``unmap_window`` may be called from callbacks, and take effect at once.  Different
         parts of a buffer that are ever shown are kept track of: let there be a bounded number.
         """
 

@@ -16,7 +16,8 @@ SIZE = 0x10000
 
 
 class Windowed(Cpu):
-    """Ports choose what is at ``AT``: 10h nothing, 20h and above parts of the memory."""
+    """Ports choose what is at ``AT``: 10h nothing, 20h and above parts of the memory, 30h and above
+    the same parts to be read alone."""
 
     def __init__(self, kvm: int | None = None) -> None:
         self.window = memoryview(mmap.mmap(-1, 16 * SIZE))
@@ -26,7 +27,8 @@ class Windowed(Cpu):
         if port == 0x10:
             self.engine.unmap_window(AT)
         else:
-            self.engine.map_window(AT, self.window, (port - 0x20) * SIZE, SIZE)
+            part, read_only = port & 0xF, port >= 0x30
+            self.engine.map_window(AT, self.window, part * SIZE, SIZE, read_only)
 
     def run_64(self, source: str) -> None:
         self.start_64(source)
@@ -92,6 +94,27 @@ def test_code_in_a_window_can_be_changed() -> None:
     cpu.run_64(
         f"mov edi, {AT}; out 0x20, al; call rdi; mov bl, al; mov byte ptr [rdi + 1], 7;"
         "call rdi; hlt"
+    )
+    assert (cpu.engine.get_registers().general[3] & 0xFF, cpu.rax & 0xFF) == (1, 7)
+    cpu.engine.close()
+
+
+def test_a_read_only_window_keeps_what_it_shows(cpu: Windowed) -> None:
+    cpu.window[:4] = b"kept"
+    cpu.run_64(
+        f"mov edi, {AT}; out 0x30, al; mov dword ptr [rdi], 5; mov byte ptr [rdi + 3], 5;"
+        "mov ebx, [rdi]; out 0x20, al; mov byte ptr [rdi], 0x4b; hlt"
+    )
+    assert cpu.engine.get_registers().general[3].to_bytes(4, "little") == b"kept"
+    assert bytes(cpu.window[:4]) == b"Kept"
+
+
+def test_code_runs_in_a_read_only_window_and_may_be_changed_in_another() -> None:
+    cpu = Windowed()
+    cpu.window[:3] = bytes.fromhex("b001c3")  # mov al, 1; ret
+    cpu.run_64(
+        f"mov edi, {AT}; out 0x30, al; call rdi; mov bl, al; out 0x20, al;"
+        "mov byte ptr [rdi + 1], 7; out 0x30, al; call rdi; hlt"
     )
     assert (cpu.engine.get_registers().general[3] & 0xFF, cpu.rax & 0xFF) == (1, 7)
     cpu.engine.close()

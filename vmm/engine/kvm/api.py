@@ -83,6 +83,10 @@ class Sregs(ctypes.Structure):
     ]
 
 
+MEMORY_READ_ONLY = 2
+"""A flag of ``MemoryRegion``: writes are MMIO."""
+
+
 class MemoryRegion(ctypes.Structure):
     _fields_ = [
         ("slot", ctypes.c_uint32),

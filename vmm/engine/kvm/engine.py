@@ -143,11 +143,14 @@ class KvmEngine:
     def map_mmio(self, gpa: int, length: int) -> None:
         """What is no RAM is MMIO."""
 
-    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None:
+    def map_window(
+        self, gpa: int, buffer: memoryview, offset: int, length: int, read_only: bool = False
+    ) -> None:
         self.unmap_window(gpa)
         window = (ctypes.c_char * length).from_buffer(buffer, offset)
         slot = next(i for i in range(_FIRST_WINDOW, 1 << 15) if i not in self._window_slots)
-        region = api.MemoryRegion(slot, 0, gpa, length, ctypes.addressof(window))
+        flags = api.MEMORY_READ_ONLY if read_only else 0
+        region = api.MemoryRegion(slot, flags, gpa, length, ctypes.addressof(window))
         self._ioctl(self._vm, api.SET_USER_MEMORY_REGION, region)
         self._windows[gpa] = slot, window
         self._window_slots.add(slot)
