@@ -13,6 +13,7 @@ import msgspec
 
 from images import cache
 from kernel.abi import FOREVER
+from servers.display.interface import DisplayControl
 from servers.init.description import (
     DEVICE,
     DescriptionError,
@@ -20,7 +21,7 @@ from servers.init.description import (
     parse_size,
 )
 from servers.runtime import KernelError, ServiceError, TimedOut
-from tools import disks
+from tools import disks, screens
 from tools import system as systems
 from tools.arguments import add_weak
 from tools.console import ENDED, attend
@@ -81,6 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"let a debugger connect to PORT on loopback (default {DEFAULT_PORT}); the guest "
         "stops when it does",
     )
+    screens.configure(parser)
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
     parser.add_argument(
         "--engine",
@@ -174,6 +176,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
         tpm=args.tpm,
         tpm_interface=args.tpm_interface,
         tpm_state=_tpm_state(args),
+        display=screens.wanted(args),
         autostart=True,
         on_reboot="stop",
     )
@@ -189,11 +192,16 @@ def describe(args: argparse.Namespace) -> systems.Source:
         if p.program != "drivers.block"
     ]
     wanted = {_device(hold) for process in kept for hold in process.holds}
+    sockets, viewers = screens.viewers(args)
+    if viewers:
+        kept.append(screens.display())
     description = msgspec.structs.replace(
         base.description,
         name=SYSTEM,
-        device=[d for d in base.description.device if d.name in wanted] + attached.devices,
-        process=kept + attached.processes,
+        device=[d for d in base.description.device if d.name in wanted]
+        + attached.devices
+        + sockets,
+        process=kept + viewers + attached.processes,
         vm=[guest],
     )
     return systems.Source(description, base.folder)
@@ -215,18 +223,55 @@ def _debugger(system: systems.System, port: int | None) -> Iterator[Callable[[],
         yield pump
 
 
+def _screenshot(system: systems.System, args: argparse.Namespace) -> None:
+    """Write what the guest's screen shows, or showed last."""
+    try:
+        screens.save(system.open(DisplayControl, screens.CONTROL), GUEST, Path(args.screenshot))
+    except (KernelError, ServiceError) as error:
+        raise UserError(f"there is no screenshot: {error}") from None
+
+
 def run(args: argparse.Namespace) -> int:
-    timeout = FOREVER if args.timeout is None else int(args.timeout * 1e9)
+    screens.check(args)
     with _boot(args) as system:
+        if args.vnc is not None:
+            print(f"cloister: vncviewer 127.0.0.1::{args.vnc}", file=sys.stderr)
+        return _attend(system, args)
+
+
+def _attend(system: systems.System, args: argparse.Namespace) -> int:
+    """Let the guest have the terminal until it ends."""
+    timeout = FOREVER if args.timeout is None else int(args.timeout * 1e9)
+    jobs: list[Callable[[], None]] = []
+    later = None
+    if args.screenshot_after is not None:
+        later = screens.Later(args.screenshot_after, lambda: _screenshot(system, args))
+        jobs.append(later)
+
+    def meanwhile() -> None:
+        for job in jobs:
+            job()
+
+    try:
+        with _debugger(system, args.gdb) as pump:
+            if pump is not None:
+                jobs.append(pump)
+            how = attend(system, GUEST, timeout, meanwhile=meanwhile if jobs else None)
+    except TimedOut:
+        how = None
+    ended = system.control.wait(GUEST) if how == ENDED else ""
+    failed = how == ENDED and ended != End.POWER_OFF.value
+    if args.screenshot and (later is None or not later.done):
         try:
-            with _debugger(system, args.gdb) as pump:
-                how = attend(system, GUEST, timeout, meanwhile=pump)
-        except TimedOut:
-            raise UserError(f"the guest was still running after {args.timeout:g} s") from None
-        if how != ENDED:
-            print("\ncloister: the guest was given up", file=sys.stderr)
-            return 0
-        ended = system.control.wait(GUEST)
-        if ended != End.POWER_OFF.value:
-            raise UserError(ended if ended else "the guest's VMM ended without a reason")
+            _screenshot(system, args)
+        except UserError as error:
+            if not failed:
+                raise
+            print(f"cloister: {error}", file=sys.stderr)
+    if how is None:
+        raise UserError(f"the guest was still running after {args.timeout:g} s")
+    if how != ENDED:
+        print("\ncloister: the guest was given up", file=sys.stderr)
+    elif failed:
+        raise UserError(ended if ended else "the guest's VMM ended without a reason")
     return 0

@@ -11,7 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from vmm.devices.vga_picture import Update
 
 SECTOR = 512
 """Bytes in a sector, the unit of ``BlockRequest.sector``."""
@@ -110,6 +113,16 @@ class Tpm(Protocol):
         """Execute a command and wait."""
 
 
+class Display(Protocol):
+    """Where a picture is shown.  What the person does comes by ``vmm.display.Desk.happened``."""
+
+    frame: memoryview
+    """The adapter's memory, which others see as well: ``vmm.devices.vga.FRAME_SIZE`` bytes."""
+
+    def update(self, update: Update) -> None:
+        """The picture is up to date, in ``frame``."""
+
+
 @dataclass(frozen=True)
 class Backends:
     """All that one board is connected to."""
@@ -121,3 +134,4 @@ class Backends:
     tpm: Tpm | None = None
     drives: tuple[Drive, ...] = ()
     """Disks and CD-ROM drives that are not virtio's."""
+    display: Display | None = None

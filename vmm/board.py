@@ -30,15 +30,18 @@ from vmm.devices.virtio.pci import VirtioPci
 from vmm.devices.virtio.rng import VirtioRng
 from vmm.engine import create
 from vmm.engine.interface import Engine, Exit, Registers
-from vmm.memory import HIGH_START, GuestMemory
+from vmm.memory import HIGH_START, GuestMemory, Region
 from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, ThreadPacer
 from vmm.snapshot.state import is_part
 
 if TYPE_CHECKING:
+    from drivers.vnc.interface import Event
+    from vmm.display import Desk
     from vmm.drives import Controller
 
 COM1, COM1_IRQ = 0x3F8, 4
+VGA_WINDOW, VGA_WINDOW_SIZE = 0xA0000, 0x20000
 PCI_IRQS = (10, 11, 5, 7)
 """The interrupts that PCI's INTA# to INTD# share."""
 ADDRESS_SPACE = 1 << 52
@@ -101,7 +104,7 @@ class Board:
 
     def _map_memory(self) -> None:
         end = 0
-        for gpa, offset, length in self.memory.regions:
+        for gpa, offset, length in self._ram():
             if gpa > end:
                 self.engine.map_mmio(end, gpa - end)
             self.engine.map_ram(gpa, self.memory.buffer, offset, length)
@@ -112,6 +115,14 @@ class Board:
         self.engine.map_mmio(end, ADDRESS_SPACE - end)
         # There is no APIC; a system that believes in one would talk to it all the time.
         self.engine.set_cpuid(1, "edx", clear=1 << 9)
+
+    def _ram(self) -> list[Region]:
+        """Guest memory, as far as the processor sees it: not behind an adapter's window."""
+        low, *high = self.memory.regions
+        if self._backends.display is None:
+            return [low, *high]
+        above = VGA_WINDOW + VGA_WINDOW_SIZE
+        return [Region(0, 0, VGA_WINDOW), Region(above, above, low.length - above), *high]
 
     def _build(self) -> None:
         """Make the devices as they are after power-on."""
@@ -135,8 +146,10 @@ class Board:
             self._reset_asked, self.engine.set_a20, self.pic.line(1), self.pic.line(12)
         )
         self.i8042.attach(self.ports)
-        self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS)
+        self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS, self.engine)
         self.pci.attach(self.ports)
+        self.desk = self._add_display()
+        self.vga = self.desk.vga if self.desk is not None else None
         self.pm = AcpiPm(self._clock, self.pic.line(SCI), self._power_off_asked, self._reset_asked)
         self.pm.attach(self.ports)
         self.disks = [VirtioBlk(backend, self.post) for backend in self._backends.blocks]
@@ -169,6 +182,16 @@ class Board:
             self.post,
             self.pic.line,
         )
+
+    def _add_display(self) -> Desk | None:
+        """Screen, keyboard and mouse."""
+        if self._backends.display is None:
+            return None
+        from vmm.display import Desk
+
+        desk = Desk(self._backends.display, self.i8042, self._clock, self.engine)
+        desk.attach(self.ports, self.mmio, self.pci)
+        return desk
 
     @property
     def has_tpm(self) -> bool:
@@ -214,6 +237,7 @@ class Board:
                 self.config.append,
                 rsdp=linux.ACPI_START,
                 randomise=randomise,
+                screen=self.desk.start() if self.desk is not None else b"",
             )
 
         self._load(load)
@@ -257,6 +281,9 @@ class Board:
         for gpa, _, length in self.memory.regions:
             self.engine.invalidate(gpa, length)
         self.engine.set_irq_line(False)
+        self.pci.hide()
+        if self.desk is not None:
+            self.desk.detach()
         self._build()
         self._load(self._loader)
 
@@ -272,6 +299,14 @@ class Board:
         """Serial input."""
         self.post(lambda: self.uart.receive(data))
 
+    def refresh(self, everything: bool = False) -> None:
+        """Bring the picture up to date."""
+        self.post(lambda: self.show(everything))
+
+    def happened(self, events: list[Event]) -> None:
+        """The person before the screen did something."""
+        self.post(lambda: self._happened(events))
+
     def stop(self) -> None:
         """End the run, whatever the guest is doing."""
         self.post(lambda: self._finish(Outcome(End.STOPPED)))
@@ -286,6 +321,17 @@ class Board:
     def press_power_button(self) -> None:
         """Ask the guest's system to shut down."""
         self.post(lambda: self.pm.press_power_button())
+
+    # The screen, on the vCPU thread
+
+    def show(self, everything: bool = False) -> None:
+        """Bring the picture up to date, if there is a screen."""
+        if self.desk is not None:
+            self.desk.refresh(everything)
+
+    def _happened(self, events: list[Event]) -> None:
+        if self.desk is not None:
+            self.desk.happened(events)
 
     # For a debugger, on the vCPU thread
 

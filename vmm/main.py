@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -27,6 +27,9 @@ from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, SlicePacer, ThreadPacer
 from vmm.services import Services
 
+if TYPE_CHECKING:
+    from vmm.screen import Screen
+
 
 class Settings(msgspec.Struct, frozen=True):
     """This process's configuration, from a ``[[vm]]`` table."""
@@ -41,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True):
     """The version of the guest's TPM, or empty."""
     tpm_interface: Literal["tis", "crb"] = "tis"
     tpm_interrupts: bool = False
+    display: bool = False
+    """Whether the guest has a screen."""
 
 
 class Disassembler:
@@ -77,6 +82,8 @@ class Disassembler:
 disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
 drives_support = LateImport("vmm.drives")
+display_support = LateImport("vmm.display")
+screen_support = LateImport("vmm.screen")
 
 
 def prepare() -> None:
@@ -85,6 +92,8 @@ def prepare() -> None:
     disassembler.start()
     tpm_support.start()
     drives_support.start()
+    display_support.start()
+    screen_support.start()
     gdb_support.start()
 
 
@@ -125,7 +134,8 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     blocks, drives = _disks(services, settings)
     if drives:
         drives_support.load()
-    backends = Backends(services.output, blocks, services.entropy, services.tpm, drives)
+    screen = _screen(env) if settings.display else None
+    backends = Backends(services.output, blocks, services.entropy, services.tpm, drives, screen)
     changed = env.event()
 
     def idle(timeout: float | None) -> None:
@@ -144,7 +154,23 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     board.load_kernel(_module(env, "kernel"), _module(env, "initrd"))
     services.serve(env, board.receive)
     env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
-    return board.run()
+    if screen is None:
+        return board.run()
+    screen.serve(env, board.refresh, board.happened)
+    try:
+        return board.run()
+    finally:
+        board.show()
+        screen.drain()
+
+
+def _screen(env: Environment) -> Screen:
+    """The display server, as a backend."""
+    display_support.load()
+    screen_support.load()
+    from vmm.screen import Screen
+
+    return Screen(env)
 
 
 def _disks(services: Services, settings: Settings) -> tuple[tuple[Block, ...], tuple[Drive, ...]]:

@@ -21,6 +21,7 @@ from servers.runtime import (
     Busy,
     Deferred,
     Environment,
+    Failed,
     Frame,
     NotFound,
     Notification,
@@ -222,7 +223,10 @@ class DisplayService(Display):
         self._compositor.update(self._screen(), picture, changed)
 
     def read(self) -> list[Event]:
-        events = self._screen().events
+        screen = self._screen()
+        if not screen.attached:
+            raise Failed("no frame is attached")
+        events = screen.events
         found = list(events)
         events.clear()
         return found

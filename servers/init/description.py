@@ -42,6 +42,9 @@ KVM: Final = "kvm"
 """The device of the host\'s processors, which is there where a guest may run on them."""
 TPM_STATE: Final = "1MiB"
 TPM_KEY: Final = "4KiB"
+DISPLAY: Final = "display"
+"""The display server's process, and its offer to guests."""
+DISPLAY_MEMORY: Final = "256MiB"
 INIT: Final = "init"
 INIT_OFFERS: Final = ["operator", "scheduling"]
 """What init itself offers; the first is for the person's tools alone."""
@@ -156,6 +159,9 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     tpm_state: str = ""
     """Where the TPM's state is kept, as of a device; the key is beside it, in ``.key``.  Empty for
     ``state:`` and the name with ``.tpm``."""
+    display: bool = False
+    """Whether it has a screen, keyboard and mouse, at the process ``display``, which is added if
+    the description has none."""
     label: str = "guests"
     weight: int = 256
     """Its share of the CPU time that virtual machines compete for, if there is a scheduler."""
@@ -265,7 +271,7 @@ def _explain(text: str, table: dict[str, Any]) -> str:
 
 def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEntry]]:
     """The processes and devices with those that ``[[vm]]`` tables stand for."""
-    processes, devices = list(description.process), list(description.device)
+    processes, devices = _with_display(description), list(description.device)
     if any(vm.engine != "soft" for vm in description.vm):
         devices.append(DeviceEntry(name=KVM, file=f"/dev/{KVM}", stream=True))
     for vm in description.vm:
@@ -283,6 +289,8 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
             processes.append(process)
             devices += of_tpm
             holds += [f"tpm={process.name}.device", f"tpm-platform={process.name}.platform"]
+        if vm.display:
+            holds.append(f"{DISPLAY}={DISPLAY}.{DISPLAY}")
         memory = parse_size(vm.memory, f'[[vm]] "{vm.name}" memory')
         processes.append(
             ProcessEntry(
@@ -290,7 +298,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 program="vmm",
                 holds=holds,
                 offers=["vm"],
-                memory=str(memory + 128 * MIB),
+                memory=str(memory + (160 if vm.display else 128) * MIB),
                 label=vm.label,
                 priority=80,
                 budget=vm.budget,
@@ -306,10 +314,34 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "tpm": vm.tpm,
                     "tpm_interface": vm.tpm_interface,
                     "tpm_interrupts": vm.tpm_interrupts,
+                    "display": vm.display,
                 },
             )
         )
     return processes, devices
+
+
+def _with_display(description: Description) -> list[ProcessEntry]:
+    """The processes, with a display server if a guest has a screen; it is told all labels."""
+    labels = {vm.name: vm.label for vm in description.vm if vm.display}
+    processes = list(description.process)
+    if labels and not any(process.name == DISPLAY for process in processes):
+        processes.append(
+            ProcessEntry(
+                name=DISPLAY,
+                program="servers.display",
+                offers=[DISPLAY, "control"],
+                memory=DISPLAY_MEMORY,
+                label="services",
+                priority=110,
+            )
+        )
+    return [
+        msgspec.structs.replace(process, config={"labels": labels} | process.config)
+        if process.program == "servers.display"
+        else process
+        for process in processes
+    ]
 
 
 def _disks(vm: VmEntry) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Final
 
 from images import cache
 from servers.console.interface import ConsoleControl
+from servers.display.interface import DisplayControl
 from servers.init.interface import ProcessInfo
-from servers.runtime import KernelError, ServiceError
-from tools import moving
+from servers.runtime import KernelError, NotFound, ServiceError
+from tools import moving, screens
 from tools.errors import UserError
 from tools.render import seconds, table
 from tools.shell import control
@@ -236,6 +237,33 @@ def _expect(session: Session, words: list[str]) -> None:
         raise UserError(f"{who} did not say {words[1]!r} in {patience:g} s")
 
 
+def _screens(session: Session) -> DisplayControl:
+    try:
+        return session.open(DisplayControl, screens.CONTROL)
+    except (KernelError, ServiceError):
+        raise UserError("no guest here has a screen; give a [[vm]] 'display = true'") from None
+
+
+def _screenshot(session: Session, words: list[str]) -> None:
+    path = _path(words[1:], "the file to write, such as: vm screenshot linux linux.png")
+    try:
+        screens.save(_screens(session), words[0], path)
+    except NotFound as error:
+        raise UserError(str(error)) from None
+    print(f"{words[0]}'s screen is in {path}")
+
+
+def _keys(session: Session, words: list[str]) -> None:
+    if not words[1:]:
+        raise UserError("name the keys, such as: vm keys linux ctrl-alt-delete")
+    control = _screens(session)
+    for word in words[1:]:
+        try:
+            control.press(words[0], screens.codes(word))
+        except NotFound as error:
+            raise UserError(str(error)) from None
+
+
 _ACTIONS: Final = {
     "list": _list,
     "start": _start,
@@ -255,6 +283,8 @@ _ACTIONS: Final = {
     "type": _type,
     "expect": _expect,
     "wait": _wait,
+    "screenshot": _screenshot,
+    "keys": _keys,
 }
 ACTIONS: Final = tuple(_ACTIONS)
 """What can be done with a virtual machine."""
@@ -274,7 +304,9 @@ vm receive NAME [[HOST:]PORT]   wait for it (at 127.0.0.1:4444)
 vm console NAME                 have its console until Control-]; without a terminal, show its end
 vm type NAME TEXT...            type a line at its console
 vm expect NAME TEXT [SECONDS]   wait until its console shows a text, after what was expected before
-vm wait NAME [SECONDS]          wait until it has ended"""
+vm wait NAME [SECONDS]          wait until it has ended
+vm screenshot NAME FILE.png     write down what its screen shows, under the bar with its label
+vm keys NAME KEY...             press keys before its screen, such as: ctrl-alt-delete a enter"""
 
 
 def vm(session: Session, words: list[str]) -> None:

@@ -100,10 +100,12 @@ def load(
     *,
     rsdp: int = 0,
     randomise: bool = False,
+    screen: bytes = b"",
 ) -> Registers:
     """Put a kernel, its initrd and its parameters into memory; return how to start it.
 
-    ``rsdp`` is the guest-physical address of the ACPI root pointer, or 0.
+    ``rsdp`` is the guest-physical address of the ACPI root pointer, or 0; ``screen`` is the
+    beginning of the boot parameters, which says what the screen shows.
     """
     header = parse_header(image)
     low_top = memory.regions[0].length
@@ -124,6 +126,7 @@ def load(
     memory.write(initrd_at, initrd)
     memory.write(COMMAND_LINE_AT, text + b"\0")
     memory.write(BOOT_PARAMS_AT, _boot_params(header, image, memory, initrd_at, len(initrd), rsdp))
+    memory.write(BOOT_PARAMS_AT, screen)
     entry = None if randomise else _load_unpacked(memory, header, image)
     if entry is not None:
         registers = long_mode(memory, entry)

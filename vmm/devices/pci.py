@@ -305,6 +305,12 @@ class PciBus:
         )
         return partial(ports.unmap, at, bar.size)
 
+    def hide(self) -> None:
+        """Let no range be seen any more: the board is built anew."""
+        for place, device in self._devices.items():
+            for index in device.bars:
+                self._hide.pop(place << 3 | index, _nothing)()
+
     def restored(self) -> None:
         """Let all ranges be where the restored registers say."""
         for place, device in self._devices.items():

@@ -20,6 +20,7 @@ The window at A0000h is in `vga_memory.py`, what a screen shows is in `vga_pictu
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -87,8 +88,8 @@ class Vga:
         """Its bit 5 lets the picture out."""
         return self._attribute_index
 
-    def refresh(self, everything: bool = False) -> Update | None:
-        """Bring the picture up to date; what changed since the last time, if anything did."""
+    def refresh(self, everything: bool = False) -> Update:
+        """Bring the picture up to date; what changed since the last time."""
         everything, self._repaint = everything or self._repaint, False
         return self._paint(everything)
 
@@ -270,11 +271,14 @@ class Vga:
     @property
     def contents(self) -> bytes:
         """The memory, for a snapshot."""
-        return self.memory.saved()
+        return zlib.compress(self.memory.saved(), 1)
 
     @contents.setter
     def contents(self, content: bytes) -> None:
-        self.memory.put_back(content)
+        unpacked = zlib.decompressobj().decompress(content, VRAM_SIZE + 1)
+        if len(unpacked) != VRAM_SIZE:
+            raise ValueError("the screen's memory is of another size")
+        self.memory.put_back(unpacked)
 
     def restored(self) -> None:
         self._configure()

@@ -191,11 +191,10 @@ class Painter:
         self._look: Look | None = None
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
 
-    def refresh(self, everything: bool) -> Update | None:
+    def refresh(self, everything: bool) -> Update:
         vga, vbe = self._vga, self._vga.vbe
         if everything:
             self.forget()
-        before = self._mode
         if vbe.enabled:
             changed = self._linear() if vbe.registers[vga_vbe.BPP] == 32 else self._graphics()
         elif vga.sequencer[1] & 0x20 or not vga.attribute_index & 0x20:
@@ -205,8 +204,6 @@ class Painter:
         else:
             changed = self._text()
         assert self._mode is not None
-        if not changed and self._mode == before:
-            return None
         return Update(self._mode, _joined(changed))
 
     # How large it is

@@ -5,6 +5,9 @@ that are objects of `vmm.devices` themselves.  Everything else that a device hol
 backends, callbacks) is wiring, which another board has in its own right.  So the state is taken by
 walking the attributes, and put into a board that was built alike, without a line in each device.
 
+Memory of a device's own is a `memoryview`, and so wiring; the device names in ``kept`` what else is
+its state: properties.
+
 What a device has planned is a `Timer` whose action is a method of a device.  A device that has more
 to do once its state is there has a method ``restored``; while its ``busy`` is true, an answer is on
 its way to it that no snapshot could hold.
@@ -44,6 +47,8 @@ def _attributes(part: object) -> Iterator[tuple[str, Any]]:
             if name not in ("__weakref__", "__dict__") and hasattr(part, name):
                 yield name, getattr(part, name)
     yield from getattr(part, "__dict__", {}).items()
+    for name in getattr(type(part), "kept", ()):
+        yield name, getattr(part, name)
 
 
 class Walk:
