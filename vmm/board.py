@@ -259,7 +259,9 @@ class Board:
 
             tpm.launch(self._backends.tpm, self.config, self.memory, kernel, initrd)
             extra = tpm.acpi_tables(self._backends.tpm, self.config)
-        self.memory.write(linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS, extra))
+        self.memory.write(
+            linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS, extra, self.desk is not None)
+        )
 
     def load_kernel(self, kernel: bytes, initrd: bytes = b"") -> None:
         """Put a kernel of either kind into memory."""

@@ -48,7 +48,11 @@ class Viewer(Interface):
         """Show this picture from now on: lines of ``width`` pixels, one after the other."""
 
     def changed(self, ranges: list[tuple[int, int]]) -> None:
-        """Lines of the picture changed: of each range the first and how many."""
+        """The picture is up to date; of the lines that changed, ranges: the first and how many.
+
+        Also said, with no lines perhaps, some time after somebody came to look: what a newcomer is
+        shown first is not what nobody looked at for long.
+        """
 
     def read(self) -> list[Event]:
         """Wait until something happens.

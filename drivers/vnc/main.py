@@ -35,6 +35,8 @@ CLIENTS: Final = 8
 """Connections at most; more are hung up."""
 PATIENCE: Final = 10.0
 """Seconds in which a client has to come as far as asking for pictures."""
+FRESH: Final = 0.5
+"""Seconds that a newcomer waits for a picture that is up to date."""
 QUEUE: Final = 1024
 """Events that wait to be read; a pointer's moves beyond are forgotten."""
 HAPPENED: Final = 1
@@ -100,6 +102,7 @@ class Connection:
         self.sock, self.session = sock, session
         self.since = time.monotonic()
         self.watched = select.POLLIN
+        self.fresh = False  # whether the picture was brought up to date since
 
     def receive(self) -> bool:
         """Take what came; whether the client is still there."""
@@ -167,13 +170,15 @@ class Network:
 
     def changed(self, ranges: list[tuple[int, int]]) -> None:
         for connection in self._connections.values():
+            connection.fresh = True
             for top, count in ranges:
                 connection.session.changed(top, count)
 
     def run(self) -> None:
         while True:
-            waiting = not all(one.session.ready for one in self._connections.values())
-            for fd, _ in self._poll.poll(1000 if waiting else None):
+            connections = self._connections.values()
+            waiting = not all(one.session.ready and one.fresh for one in connections)
+            for fd, _ in self._poll.poll(100 if waiting else None):
                 if fd == self._wake:
                     os.eventfd_read(self._wake)
                 elif fd == self._listener.fileno():
@@ -186,9 +191,11 @@ class Network:
                 self._serve(fd, connection)
 
     def _serve(self, fd: int, connection: Connection) -> None:
-        session = connection.session
-        session.update()
-        late = not session.ready and time.monotonic() > connection.since + PATIENCE
+        session, now = connection.session, time.monotonic()
+        connection.fresh = connection.fresh or now > connection.since + FRESH
+        if connection.fresh:
+            session.update()
+        late = not session.ready and now > connection.since + PATIENCE
         if late or not connection.send():
             self._end(fd)
             return

@@ -72,6 +72,7 @@ class Compositor:
         self._env = env
         self._config = config
         self._looking = 0
+        self._newcomer = False  # who has not seen a picture that is up to date
         self._pointer = 0  # the buttons that were pressed last
         self._grabbed = False  # whether they were pressed over the picture
         self._held: set[int] = set()  # keys that the chosen guest was told of
@@ -116,6 +117,9 @@ class Compositor:
                 self._show()
             else:
                 self._seat.changed(screen, changed)
+            if self._newcomer:
+                self._newcomer = False
+                self._seat.fresh()
         for shot in [shot for shot in self.shots if shot.screen is screen]:
             self._take(shot)
 
@@ -176,7 +180,10 @@ class Compositor:
 
     def _happened(self, event: Event) -> None:
         if isinstance(event, Viewers):
+            self._newcomer = self._newcomer or event.count > self._looking
             self._looking = event.count
+            if self._newcomer and self.chosen is not None:
+                self.chosen.want()
         elif self.chosen is None:
             return
         elif isinstance(event, Key):

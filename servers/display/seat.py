@@ -31,6 +31,7 @@ class Seat:
         self._events: deque[Event] = deque()
         self._changed: deque[tuple[int, int]] = deque()
         self._anew = False  # whether the viewer has to be told of the size
+        self._fresh = False  # whether it has to be told that the picture is up to date
         self._more = env.event()
         env.thread(self._tell, "viewer-out")
         env.thread(lambda own: self._listen(own, signal, bit), "viewer-in")
@@ -64,6 +65,11 @@ class Seat:
             self._copy(screen, top, count)
             self._mark(bar.HEIGHT + top, count)
 
+    def fresh(self) -> None:
+        """The picture is up to date, even if nothing changed."""
+        self._fresh = True
+        self._more.set()
+
     def _mark(self, top: int, count: int) -> None:
         if len(self._changed) > 256:  # the viewer is slow: all of it, later
             self._changed.clear()
@@ -90,7 +96,7 @@ class Seat:
         viewer = env.open(Viewer, "viewer")
         while True:
             self._more.wait(None)
-            while self._anew or self._changed:
+            while self._anew or self._changed or self._fresh:
                 try:
                     self._tell_once(env, viewer)
                 except (KernelError, ServiceError):  # the next one knows nothing yet
@@ -103,6 +109,7 @@ class Seat:
             self._changed.clear()
             viewer.show(self._shared.bind(env.system), self.width, self.height)
             return
+        self._fresh = False
         ranges = []
         while self._changed:
             ranges.append(self._changed.popleft())

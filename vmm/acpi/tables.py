@@ -17,8 +17,8 @@ OEM_TABLE_ID = b"CLOISTER"
 CREATOR_ID = b"CLST"
 
 FADT_SIZE = 276
-IAPC_LEGACY_DEVICES, IAPC_NO_VGA, IAPC_NO_MSI = 1, 1 << 2, 1 << 3
-"""Boot architecture flags (table 5.10).  Bit 1, the keyboard controller, is clear: no keyboard."""
+IAPC_LEGACY_DEVICES, IAPC_8042, IAPC_NO_VGA, IAPC_NO_MSI = 1, 1 << 1, 1 << 2, 1 << 3
+"""Boot architecture flags (table 5.10)."""
 FADT_WBINVD, FADT_C1_SUPPORTED, FADT_SLEEP_BUTTON = 1, 1 << 2, 1 << 5
 FADT_RESET_SUPPORTED = 1 << 10
 SPACE_IO = 1
@@ -46,11 +46,13 @@ def table(signature: bytes, revision: int, body: bytes) -> bytes:
     return bytes(raw)
 
 
-def build(base: int, pci_irqs: Sequence[int], extra: Sequence[bytes] = ()) -> bytes:
+def build(
+    base: int, pci_irqs: Sequence[int], extra: Sequence[bytes] = (), desk: bool = False
+) -> bytes:
     """All tables, to be put at guest-physical address ``base``, the RSDP first.
 
     ``pci_irqs`` are the interrupts that INTA# to INTD# of slot 0 reach; a slot's pins are turned on
-    by its number, as PCI asks of boards.
+    by its number, as PCI asks of boards.  With ``desk`` there are screen, keyboard and mouse.
     """
     image = bytearray(64)  # room for the RSDP
 
@@ -61,8 +63,8 @@ def build(base: int, pci_irqs: Sequence[int], extra: Sequence[bytes] = ()) -> by
         return at
 
     facs = place(struct.pack("<4sI56x", b"FACS", 64))
-    dsdt = place(table(b"DSDT", 2, _dsdt(pci_irqs)))
-    entries = [place(_fadt(facs, dsdt)), *(place(raw) for raw in extra)]
+    dsdt = place(table(b"DSDT", 2, _dsdt(pci_irqs, desk)))
+    entries = [place(_fadt(facs, dsdt, desk)), *(place(raw) for raw in extra)]
     xsdt = place(table(b"XSDT", 1, struct.pack(f"<{len(entries)}Q", *entries)))
     rsdp = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, 0, 36, xsdt, 0))
     rsdp[8] = -sum(rsdp[:20]) & 0xFF
@@ -77,7 +79,7 @@ def _io_register(port: int, bits: int) -> bytes:
     return struct.pack("<BBBBQ", SPACE_IO, bits, 0, access, port)
 
 
-def _fadt(facs: int, dsdt: int) -> bytes:
+def _fadt(facs: int, dsdt: int, desk: bool) -> bytes:
     body = bytearray(FADT_SIZE - 36)
 
     def put(layout: str, offset: int, *values: int) -> None:
@@ -91,7 +93,7 @@ def _fadt(facs: int, dsdt: int) -> bytes:
     put("BBBB", 88, 4, 2, 0, 4)  # lengths of event block, control block, PM2, timer
     put("HH", 96, 0xFFF, 0xFFF)  # latencies of C2 and C3: neither is there
     put("B", 108, 0x32)  # the RTC's century
-    put("H", 109, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | IAPC_NO_MSI)
+    put("H", 109, IAPC_LEGACY_DEVICES | IAPC_NO_MSI | (IAPC_8042 if desk else IAPC_NO_VGA))
     put("I", 112, FADT_WBINVD | FADT_C1_SUPPORTED | FADT_SLEEP_BUTTON | FADT_RESET_SUPPORTED)
     body[116 - 36 : 128 - 36] = _io_register(acpi_pm.RESET_PORT, 8)
     put("B", 128, acpi_pm.RESET_VALUE)
@@ -106,7 +108,22 @@ def _fadt(facs: int, dsdt: int) -> bytes:
     return table(b"FACP", 6, bytes(body))
 
 
-def _dsdt(pci_irqs: Sequence[int]) -> bytes:
+def _desk() -> list[bytes]:
+    """Keyboard and mouse.  Systems look for them only if they are told of them."""
+    keyboard = aml.device(
+        "KBD",
+        aml.name("_HID", aml.eisa_id("PNP0303")),
+        aml.name("_CRS", aml.resources(aml.io_ports(0x60, 1), aml.io_ports(0x64, 1), aml.irq(1))),
+    )
+    mouse = aml.device(
+        "MOU",
+        aml.name("_HID", aml.eisa_id("PNP0F13")),
+        aml.name("_CRS", aml.resources(aml.irq(12))),
+    )
+    return [keyboard, mouse]
+
+
+def _dsdt(pci_irqs: Sequence[int], desk: bool) -> bytes:
     routes = [
         aml.package(
             aml.integer(slot << 16 | 0xFFFF),
@@ -146,4 +163,5 @@ def _dsdt(pci_irqs: Sequence[int]) -> bytes:
         aml.name("_CRS", aml.resources(aml.io_ports(0x3F8, 8), aml.irq(4))),
     )
     off = [aml.integer(value) for value in (acpi_pm.SLEEP_TYPE_OFF, acpi_pm.SLEEP_TYPE_OFF, 0, 0)]
-    return aml.scope("\\_SB", pci, clock, serial) + aml.name("\\_S5", aml.package(*off))
+    before = _desk() if desk else []
+    return aml.scope("\\_SB", pci, clock, serial, *before) + aml.name("\\_S5", aml.package(*off))
