@@ -1,7 +1,8 @@
-"""``cloister abi``: what comes from the table of system calls.
+"""``cloister abi``: what comes from tables.
 
 Writes the runtime's typed stubs and the reference manual of the kernel's interface, both from
-``kernel.abi``.  ``--check`` says whether the files in the tree are up to date.
+``kernel.abi``, and the TPM's commands in its manual.  ``--check`` says whether the files in the
+tree are up to date.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from kernel import abi
 from kernel.abi import CALLS, CallSpec
+from tools import tpm_commands
 
 ROOT = Path(__file__).resolve().parent.parent
 STUBS = ROOT / "servers" / "runtime" / "syscalls.py"
@@ -170,13 +172,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     stale = [
         (path, text)
-        for path, text in ((STUBS, stubs()), (MANUAL, manual()))
+        for path, text in (
+            (STUBS, stubs()),
+            (MANUAL, manual()),
+            (tpm_commands.MANUAL, tpm_commands.filled(tpm_commands.MANUAL.read_text())),
+        )
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     for path, text in stale:
         name = path.relative_to(ROOT)
         if args.check:
-            print(f"{name} is not what kernel/abi.py says; run: cloister abi", file=sys.stderr)
+            print(f"{name} is not what the tables say; run: cloister abi", file=sys.stderr)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
