@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from tools import manufacture
 from tools.errors import UserError
+
+if TYPE_CHECKING:
+    from tpm.store.journal import Key
 
 _STARTUP: Final = {
     ("2.0", "clear"): "8001 0000000c 00000144 0000",
@@ -35,7 +39,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="the startup command to begin with, as a machine's firmware sends it (default: none)",
     )
-    key = serve.add_mutually_exclusive_group()
+    _add_key(serve)
+    making = commands.add_parser(
+        "manufacture", help="give a TPM 2.0 endorsement keys and their certificates"
+    )
+    manufacture.configure(making)
+    _add_key(making)
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    key = parser.add_mutually_exclusive_group()
     key.add_argument(
         "--key",
         metavar="FILE",
@@ -46,30 +59,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from tpm.interface import TpmError
+    from tpm.manufacture import ManufactureError
+    from tpm.store import StoreError
+
+    try:
+        return _manufacture(args) if args.command == "manufacture" else _serve(args)
+    except (TpmError, StoreError, ManufactureError) as error:
+        raise UserError(str(error)) from None
+
+
+def _key(args: argparse.Namespace) -> Key | None:
+    """What the state is encrypted under, if not the key beside it."""
+    from tpm.store import keys
+
+    if args.key:
+        return keys.key_file(args.key)
+    return keys.password_file(args.password) if args.password else None
+
+
+def _manufacture(args: argparse.Namespace) -> int:
+    from tpm.frontends import program
+    from tpm.versions import make
+
+    state = program.open_state(args.state, "2.0", _key(args), say=_say)
+    return manufacture.run(args, make("2.0", lambda: state, _say))
+
+
+def _serve(args: argparse.Namespace) -> int:
     from tpm.frontends import program
     from tpm.frontends.port import Port
     from tpm.frontends.server import Server
-    from tpm.interface import TpmError
-    from tpm.store import StoreError, keys
     from tpm.versions import make
 
     if not args.swtpm and not args.mssim:
         raise UserError("say where to serve: --swtpm ADDRESS, --mssim ADDRESS, or both", 2)
-    try:
-        key = None
-        if args.key:
-            key = keys.key_file(args.key)
-        elif args.password:
-            key = keys.password_file(args.password)
-        state = program.open_state(args.state, args.version, key, say=_say)
-        port = Port(make(args.version, lambda: state, _say), log=_say)
-        server = Server(port)
-        _listen(server, args)
-        port.tpm.power_on()
-        if args.startup != "none":
-            port.execute(bytes.fromhex(_STARTUP[args.version, args.startup]), 0)
-    except (TpmError, StoreError) as error:
-        raise UserError(str(error)) from None
+    state = program.open_state(args.state, args.version, _key(args), say=_say)
+    port = Port(make(args.version, lambda: state, _say), log=_say)
+    server = Server(port)
+    _listen(server, args)
+    port.tpm.power_on()
+    if args.startup != "none":
+        port.execute(bytes.fromhex(_STARTUP[args.version, args.startup]), 0)
     print("ready", flush=True)
     return program.run(server)
 
