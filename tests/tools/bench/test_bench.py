@@ -101,7 +101,7 @@ def test_boot_in_turns_after_a_first_that_does_not_count(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     times = {"cloister": iter([9.0, 3.0, 1.0, 2.0]), boot.QEMU: iter([9.0, 1.0, 1.0, 4.0])}
-    monkeypatch.setattr(boot, "_image", lambda: (Path("k"), Path("i")))
+    monkeypatch.setattr(boot, "find_image", lambda: (Path("k"), Path("i")))
     monkeypatch.setattr(boot.shutil, "which", lambda _name: "/usr/bin/qemu")
     monkeypatch.setattr(
         boot,
@@ -123,7 +123,7 @@ def test_the_command_without_a_launcher(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_boot_without_qemu(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    monkeypatch.setattr(boot, "_image", lambda: (Path("k"), Path("i")))
+    monkeypatch.setattr(boot, "find_image", lambda: (Path("k"), Path("i")))
     monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
     monkeypatch.setattr(boot, "until_line", lambda _command: 1.5)
     assert cli.main(["bench", "boot", "--json"]) == 0
