@@ -125,12 +125,30 @@ def save(control: DisplayControl, name: str, path: Path, bar: bool = True) -> in
 
 
 NAMED: Final = {
-    "esc": 0x01, "backspace": 0x0E, "tab": 0x0F, "enter": 0x1C, "space": 0x39, "minus": 0x0C,
-    "ctrl": 0x1D, "shift": 0x2A, "alt": 0x38, "caps": 0x3A, "super": 0xDB,
-    "home": 0xC7, "up": 0xC8, "pageup": 0xC9, "left": 0xCB, "right": 0xCD, "end": 0xCF,
-    "down": 0xD0, "pagedown": 0xD1, "insert": 0xD2, "delete": 0xD3,
+    "esc": 0x01,
+    "backspace": 0x0E,
+    "tab": 0x0F,
+    "enter": 0x1C,
+    "space": 0x39,
+    "minus": 0x0C,
+    "ctrl": 0x1D,
+    "shift": 0x2A,
+    "alt": 0x38,
+    "caps": 0x3A,
+    "super": 0xDB,
+    "home": 0xC7,
+    "up": 0xC8,
+    "pageup": 0xC9,
+    "left": 0xCB,
+    "right": 0xCD,
+    "end": 0xCF,
+    "down": 0xD0,
+    "pagedown": 0xD1,
+    "insert": 0xD2,
+    "delete": 0xD3,
     **{f"f{number}": 0x3A + number for number in range(1, 11)},
-    "f11": 0x57, "f12": 0x58,
+    "f11": 0x57,
+    "f12": 0x58,
 }
 """Names of keys, and their codes as of ``drivers.vnc.interface.Key``."""
 

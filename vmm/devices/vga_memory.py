@@ -62,7 +62,7 @@ class VgaMemory:
         self._bank = bank * BANK
         self._chained = bool(sequencer[4] & 8)
         self._odd_even = not self._chained and bool(graphics[5] & 0x10)
-        self._is_text = self._odd_even and sequencer[2] & 3 == 3
+        self._is_text = self._odd_even and sequencer[2] & 3 == 3 and not graphics[6] & 1
         self._planes = sequencer[2] & 15
         self._map_mask = _SPREAD[self._planes]
         self._graphics = bytes(graphics)

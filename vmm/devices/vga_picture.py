@@ -49,6 +49,8 @@ _EIGHT: Final = tuple(bytes(byte >> 7 - bit & 1 for bit in range(8)) for byte in
 """A byte of a plane as eight pixels."""
 _FOUR: Final = tuple(bytes(byte >> 6 - 2 * i & 3 for i in range(4)) for byte in range(256))
 """A byte as four pixels of two bits."""
+_WIDE: Final = bytes((v & 63) << 2 | (v & 63) >> 4 for v in range(256))
+"""A component of six bits, of which the DAC's may have more that do not count."""
 _FIVE_LOW: Final = bytes((v & 31) << 3 | (v & 31) >> 2 for v in range(256))
 _RED_15: Final = bytes((v >> 2 & 31) << 3 | (v >> 2 & 31) >> 2 for v in range(256))
 _RED_16: Final = bytes((v >> 3) << 3 | v >> 5 for v in range(256))
@@ -246,7 +248,7 @@ class Painter:
         red, green, blue = self._vga.dac[at : at + 3]
         if self._vga.vbe.wide_dac:
             return red, green, blue
-        return red << 2 | red >> 4, green << 2 | green >> 4, blue << 2 | blue >> 4
+        return _WIDE[red], _WIDE[green], _WIDE[blue]
 
     def _sixteen(self) -> list[tuple[int, int, int]]:
         """The colours of the attribute controller."""
@@ -268,6 +270,7 @@ class Painter:
         vga, crtc = self._vga, self._vga.crtc
         across = 8 if vga.sequencer[1] & 1 else 9
         width, height = self._size(across)
+        wide = bool(vga.sequencer[1] & 8)
         columns, down = width // across, (crtc[9] & 0x1F) + 1
         repeat = 2 if crtc[9] & 0x80 else 1
         rows = -(-height // (down * repeat))
@@ -277,7 +280,7 @@ class Painter:
         look = Look(across, down, repeat, font, attributes & 0x0C)
         if look != self._look:
             self._look, self._tiles = look, {}
-        self._begin(width, height, (look, tuple(colours)), rows)
+        self._begin(width << wide, height, (look, tuple(colours), wide), rows)
         palette = Palette(colours)
         start = crtc[0x0C] << 8 | crtc[0x0D]
         cursor = self._cursor(start, columns, down)
@@ -289,7 +292,8 @@ class Painter:
                 continue
             self._sources[row] = source, shape
             lines = self._text_row(source, shape)
-            pixels = bytes(palette.pixels(b"".join(line for line in lines for _ in range(repeat))))
+            dots = b"".join(line for line in lines for _ in range(repeat))
+            pixels = palette.pixels(_twice(dots) if wide else dots)
             top = row * down * repeat
             changed.append((top, self._put(top, pixels)))
         return changed
