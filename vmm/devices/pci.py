@@ -7,10 +7,11 @@ PCI Local Bus Specification 3.0, chapter 6 and 3.2.2.3.2; the bridge is Intel's 
 
   Configuration header (type 0)
   00 vendor  02 device  04 command  06 status  08 revision  09 class  0E header type
-  10-27 base addresses  2C subsystem vendor  2E subsystem  34 capabilities  3C line  3D pin
+  10-27 base addresses  2C subsystem vendor  2E subsystem  30 expansion ROM  34 capabilities
+  3C line  3D pin
 
-There is one bus.  Base addresses are assigned as a PC's firmware would, and a guest may move them:
-a range that would cover RAM or another device is not decoded.
+There is one bus.  Base addresses are assigned as a PC's firmware would unless there is one that
+does it, and a guest may move them: a range that would cover RAM or another device is not decoded.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ from vmm.memory import GuestAddressError, GuestMemory
 COMMAND_IO, COMMAND_MEMORY, COMMAND_MASTER, COMMAND_NO_INTX = 1, 2, 4, 1 << 10
 STATUS_INTERRUPT, STATUS_CAPABILITIES = 1 << 3, 1 << 4
 BAR_0, BAR_END = 0x10, 0x28
+ROM_BAR = 0x30
+ROM_ENABLED = 1
+ROM_RANGE = 6
+"""The ROM's index among the ranges."""
+MIN_ROM = 2048
 WINDOW = 0xE000_0000
 """Where memory ranges are assigned from."""
 IO_WINDOW = 0xC000
@@ -65,7 +71,9 @@ class Bar(NamedTuple):
 class Windows(Protocol):
     """An engine, as far as it can put memory anywhere."""
 
-    def map_window(self, gpa: int, buffer: memoryview, offset: int, length: int) -> None: ...
+    def map_window(
+        self, gpa: int, buffer: memoryview, offset: int, length: int, read_only: bool = False
+    ) -> None: ...
 
     def unmap_window(self, gpa: int) -> None: ...
 
@@ -92,7 +100,8 @@ class PciDevice:
         subsystem: tuple[int, int] = (0, 0),
         pin: int = 1,
     ) -> None:
-        """``pin`` is 1 for INTA#, 0 for a function without an interrupt of PCI's."""
+        """``rom`` is an expansion ROM, which firmware copies and runs; ``pin`` is 1 for INTA#, 0
+        for a function without an interrupt of PCI's."""
         self.config = bytearray(256)
         self._writable = bytearray(256)
         self.pin = pin
@@ -109,6 +118,11 @@ class PciDevice:
         self.bars = dict(bars)
         for index, bar in self.bars.items():
             self._describe_bar(BAR_0 + 4 * index, bar)
+        self.rom = rom
+        self.rom_size = max(1 << (len(rom) - 1).bit_length(), MIN_ROM) if rom else 0
+        if rom:
+            mask = -self.rom_size & 0xFFFF_FFFF | ROM_ENABLED
+            self.set_writable(ROM_BAR, struct.pack("<I", mask))
         self._capability_end = 0x40
         self._last_capability = 0x34
         self._irq: Callable[[bool], None] = lambda _level: None
@@ -146,7 +160,7 @@ class PciDevice:
         return at
 
     def connect(self, irq: Callable[[bool], None], number: int) -> None:
-        """Give it its interrupt line: INTA#, which the firmware says is ISA's ``number``."""
+        """Give it its interrupt line: INTA#, which is ISA's ``number``, 0 if nobody knows yet."""
         self._irq = irq
         self.config[0x3C], self.config[0x3D] = number if self.pin else 0, self.pin
 
@@ -169,9 +183,13 @@ class PciDevice:
             mask = self._writable[i]
             self.config[i] = self.config[i] & ~mask | value & mask
             value >>= 8
-        if offset < BAR_END and offset + size > 4:
+        if offset < ROM_BAR + 4 and offset + size > 4:
             self.set_irq(self._irq_wanted)
             self.changed()
+
+    def read_rom(self, offset: int, size: int) -> int:
+        """Read the expansion ROM, which ends before its range may."""
+        return int.from_bytes(self.rom[offset : offset + size].ljust(size, b"\xff"), "little")
 
     def read(self, offset: int, size: int) -> int:
         """Read the memory range."""
@@ -198,11 +216,16 @@ class PciBus:
         set_irq: Callable[[int, bool], None],
         irqs: Sequence[int],
         windows: Windows | None = None,
+        host: PciDevice | None = None,
+        assigned: bool = True,
     ) -> None:
         """``irqs`` are the interrupts of slot 0's four pins; those of other slots are turned.
 
-        ``windows`` is needed where a device has memory of its own.
+        ``windows`` is needed where a device has memory of its own.  ``host`` is a host bridge in
+        place of one that does nothing.  If not ``assigned``, addresses and interrupts are left to
+        firmware.
         """
+        self._assigned = assigned
         self._windows = windows
         self._mmio = mmio
         self._memory = memory
@@ -210,7 +233,7 @@ class PciBus:
         self._irqs = irqs
         self._asserted: dict[int, set[int]] = {irq: set() for irq in irqs}
         self._address = 0
-        self._devices: dict[int, PciDevice] = {0: HostBridge()}  # by slot << 3 | function
+        self._devices: dict[int, PciDevice] = {0: host or HostBridge()}  # by slot << 3 | function
         # What hides a range, by place of the device << 3 | index of the range; never empty, since
         # an empty dictionary would be state.
         self._hide: dict[int, Callable[[], None]] = {-1: _nothing}
@@ -223,8 +246,8 @@ class PciBus:
         ports.map(0xCFC, 4, self._read_data, self._write_data)
 
     def add(self, device: PciDevice, slot: int | None = None, function: int = 0) -> int:
-        """Put a device into a slot, the next free one if none is named, with addresses and
-        interrupt assigned.  Returns the slot; raises ``ValueError`` if there is none."""
+        """Put a device into a slot, the next free one if none is named.  Returns the slot; raises
+        ``ValueError`` if there is none."""
         if slot is None:
             slot = next((i for i in range(1, SLOTS) if i << 3 not in self._devices), None)
             if slot is None:
@@ -234,18 +257,24 @@ class PciBus:
             raise ValueError(f"PCI slot {slot} has a function {function}")
         self._devices[place] = device
         number = self._irqs[(slot + max(device.pin - 1, 0)) % len(self._irqs)]
-        device.connect(lambda level: self._drive(number, place, level), number)
+        known = number if self._assigned else 0
+        device.connect(lambda level: self._drive(number, place, level), known)
         device.changed = lambda: self._decode(place, device)
+        if self._assigned:
+            self._assign(device)
+        first = self._devices.get(slot << 3)
+        if first is not None and any(slot << 3 | i in self._devices for i in range(1, 8)):
+            first.config[0x0E] |= MULTIFUNCTION
+        return slot
+
+    def _assign(self, device: PciDevice) -> None:
+        """Do with the device's ranges what firmware does."""
         for index, bar in device.bars.items():
             kind = "io" if bar.kind == "io" else "memory"
             at = -(-self._next[kind] // bar.size) * bar.size
             self._next[kind] = at + bar.size
             device.write_config(BAR_0 + 4 * index, 4, at)
         device.write_config(4, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER)
-        first = self._devices.get(slot << 3)
-        if first is not None and any(slot << 3 | i in self._devices for i in range(1, 8)):
-            first.config[0x0E] |= MULTIFUNCTION
-        return slot
 
     def has(self, slot: int) -> bool:
         """Whether there is a device in a slot."""
@@ -262,14 +291,28 @@ class PciBus:
 
     def _decode(self, place: int, device: PciDevice) -> None:
         """Let the ranges appear where command and base addresses say."""
-        for index in device.bars:
-            self._hide.pop(place << 3 | index, _nothing)()
+        self._hide_all(place, device)
         for index, bar in device.bars.items():
             enabled = device.command & (COMMAND_IO if bar.kind == "io" else COMMAND_MEMORY)
             wanted = device.address(index)
             hide = self._show(wanted, bar) if enabled and wanted else None
             if hide is not None:
                 self._hide[place << 3 | index] = hide
+        if device.rom:
+            self._decode_rom(place, device)
+
+    def _decode_rom(self, place: int, device: PciDevice) -> None:
+        base = device.read_config(ROM_BAR, 4)
+        at = base & ~(MIN_ROM - 1)
+        if not (base & ROM_ENABLED and device.command & COMMAND_MEMORY and at):
+            return
+        hide = self._show(at, Bar(device.rom_size, "memory", device.read_rom, _write_open))
+        if hide is not None:
+            self._hide[place << 3 | ROM_RANGE] = hide
+
+    def _hide_all(self, place: int, device: PciDevice) -> None:
+        for index in (*device.bars, ROM_RANGE):
+            self._hide.pop(place << 3 | index, _nothing)()
 
     def _show(self, at: int, bar: Bar) -> Callable[[], None] | None:
         """Map a range, if nothing else is there; what hides it again."""
@@ -308,13 +351,12 @@ class PciBus:
     def hide(self) -> None:
         """Let no range be seen any more: the board is built anew."""
         for place, device in self._devices.items():
-            for index in device.bars:
-                self._hide.pop(place << 3 | index, _nothing)()
+            self._hide_all(place, device)
 
     def restored(self) -> None:
         """Let all ranges be where the restored registers say."""
         for place, device in self._devices.items():
-            if device.bars:
+            if device.bars or device.rom:
                 self._decode(place, device)
 
     def _is_free(self, base: int, size: int) -> bool:

@@ -140,3 +140,41 @@ def test_no_sequence_breaks_it(writes: list[tuple[int, int, int]]) -> None:
     for port, size, value in writes:
         bench.ports.write(port, size, value & (1 << 8 * size) - 1)
         assert 0 <= bench.ports.read(port, size) < 1 << 8 * size
+
+
+class Firmware(Bench):
+    """A bus whose addresses are left to firmware."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = new_memory(4 * MIB)
+        irqs = (10, 11, 5, 7)
+        self.bus = PciBus(self.mmio, memory, self.levels.__setitem__, irqs, assigned=False)
+        self.bus.attach(self.ports)
+
+
+def test_what_firmware_assigns_is_not_assigned_before() -> None:
+    bench = Firmware()
+    bench.bus.add(Register())
+    assert bench.read(1, 0x10) == 0
+    assert bench.read(1, 4, 2) == 0
+    assert bench.read(1, 0x3C, 2) == 0x0100  # it has a pin, and no line yet
+
+
+def test_an_expansion_rom_is_read_where_firmware_puts_it() -> None:
+    bench = Firmware()
+    rom = bytes(range(256)) * 10  # in a range of 4096 bytes
+    bench.bus.add(PciDevice(0x1234, 0x5678, 0x03_0000, rom=rom))
+    bench.write(1, 0x30, 0xFFFF_FFFE)
+    assert bench.read(1, 0x30) == 0xFFFF_F000
+    bench.write(1, 0x30, 0xE000_0001)
+    assert bench.mmio.read(0xE000_0000, 4) == 0xFFFF_FFFF  # memory is not enabled
+    bench.write(1, 4, 2, 2)
+    assert bench.mmio.read(0xE000_0001, 4) == 0x0403_0201
+    assert bench.mmio.read(0xE000_0A00, 2) == 0xFFFF
+    bench.mmio.write(0xE000_0001, 4, 0)
+    assert bench.mmio.read(0xE000_0001, 1) == 1
+    bench.write(1, 0x30, 0xE000_0000)
+    assert bench.mmio.read(0xE000_0001, 4) == 0xFFFF_FFFF
+    bench.write(1, 0x30, 0x10_0001)  # RAM
+    assert bench.mmio.read(0x10_0001, 4) == 0xFFFF_FFFF
