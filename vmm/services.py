@@ -96,7 +96,7 @@ class Disk:
     """A session with a block driver, as the board's block backend."""
 
     def __init__(self, env: Environment, name: str, word: Notification, bit: int, read_only: bool):
-        self._client = BlockClient(env, name, word, bit)
+        self._client = BlockClient(env, name, word, bit, prompt=env.parallel)
         self._system = env.system
         self.sectors = self._client.size // SECTOR
         self.read_only = read_only or not self._client.writable

@@ -73,11 +73,13 @@ class BlockClient:
         bits: int = 1,
         slots: int = 128,
         data_size: int = 4 << 20,
+        prompt: bool = False,
     ) -> None:
         """A client of the service ``name``; returns once the driver has answered.
 
-        ``bits`` of ``signal`` are signalled when there is something to ``poll`` for; ``signal``
-        must have no badge.  There are at most ``slots`` packets, a power of two, and ``data_size``
+        ``prompt`` has a thread of the client's own wake the driver, so that ``submit`` makes no
+        system call.  ``bits`` of ``signal`` are signalled when there is something to ``poll``
+        for; ``signal`` must have no badge.  There are at most ``slots`` packets, a power of two, and ``data_size``
         bytes, at least ``PIECE``, on their way at once.  Raises what the driver answers.
         """
         if data_size < PIECE:
@@ -97,6 +99,9 @@ class BlockClient:
         self._sent: dict[int, Piece] = {}  # by tag, in the order in which they were put
         self._tag = 0
         self._lost = False  # the disk, for good
+        self._wakes = env.event() if prompt else None
+        if self._wakes is not None:
+            env.thread(self._wake_driver, f"{name}-wake")
         self._ready = env.event()
         self._refused: Exception | None = None
         env.thread(lambda own: self._keep_attached(own, name, data_size), f"{name}-stream")
@@ -238,9 +243,21 @@ class BlockClient:
         return self._to_driver if stream is not None and posted and stream.needs_wake() else None
 
     def _signal(self, wake: Notification | None, system: Syscalls | None) -> None:
-        if wake is not None:
+        if wake is not None and wake is self._to_driver and self._wakes is not None:
+            self._wakes.set()
+        elif wake is not None:
             with suppress(KernelError):  # this driver is gone: the next one is told all
                 wake.bind(system or self._system).signal()
+
+    def _wake_driver(self, env: Environment) -> None:
+        """The thread that wakes the driver, if ``submit`` must not."""
+        assert self._wakes is not None
+        while True:
+            self._wakes.wait(None)
+            wake = self._to_driver
+            if wake is not None:
+                with suppress(KernelError):
+                    wake.bind(env.system).signal()
 
     # The thread that keeps the stream attached
 

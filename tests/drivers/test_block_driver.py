@@ -41,6 +41,20 @@ def test_reads_writes_and_flushes() -> None:
     assert sim.memory("disk").read_at(512, 1024) == b"x" * 1024
 
 
+def test_a_client_whose_submit_makes_no_system_call() -> None:
+    sim = system()
+
+    @sim.client(DISK)
+    def client(env: Environment) -> None:
+        disk = BlockClient(env, "disk", prompt=True)
+        for at in range(0, SIZE, SIZE // 16):
+            disk.write(at, bytes([at >> 16]) * 512)
+        disk.flush()
+        assert disk.read(SIZE // 2, 512) == bytes([SIZE >> 17]) * 512
+
+    sim.run()
+
+
 @pytest.mark.parametrize(
     ("operation", "length", "offset", "argument"),
     [
