@@ -79,8 +79,8 @@ class BlockClient:
 
         ``prompt`` has a thread of the client's own wake the driver, so that ``submit`` makes no
         system call.  ``bits`` of ``signal`` are signalled when there is something to ``poll``
-        for; ``signal`` must have no badge.  There are at most ``slots`` packets, a power of two, and
-        ``data_size`` bytes, at least ``PIECE``, on their way at once.  Raises what the driver
+        for; ``signal`` must have no badge.  There are at most ``slots`` packets, a power of two,
+        and ``data_size`` bytes, at least ``PIECE``, on their way at once.  Raises what the driver
         answers.
         """
         if data_size < PIECE:
