@@ -97,7 +97,7 @@ def test_an_image_with_an_older_init_is_out_of_date_and_made_again(
     monkeypatch.setattr(initramfs, "INIT", changed)
     assert command.states()[0].status == "outdated"
     assert cli.main(["images", "list"]) == 0
-    assert "linux  out of date, " in capsys.readouterr().out
+    assert "linux      out of date, " in capsys.readouterr().out
     command.fetch("linux")
     assert command.states()[0].status == "ready"
 
@@ -199,7 +199,7 @@ def test_list_says_what_is_here(
     assert {name for name, state in states.items() if state["how"] == "build"} == set(build.names())
     assert (states["demo"]["status"], states["demo"]["size"]) == ("absent", 0)
     assert cli.main(["images", "list"]) == 0
-    assert f"linux  ready, {states['linux']['size'] / 1e3:.1f} kB\n" in capsys.readouterr().out
+    assert f"linux      ready, {states['linux']['size'] / 1e3:.1f} kB\n" in capsys.readouterr().out
 
 
 def test_a_guest_of_our_own_is_built_once(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +242,7 @@ def test_a_guest_that_cannot_be_assembled_is_told(
 @pytest.mark.parametrize(
     ("action", "name", "sentence"),
     [
-        ("fetch", "plan9", "there is no recipe for 'plan9'; known are linux, debian-cloud"),
+        ("fetch", "plan9", "there is no recipe for 'plan9'; known are linux, linux-tpm, debian-cloud, debian-tpm"),
         ("build", "plan9", "there is no guest 'plan9' of our own; known are demo"),
         ("build", "./demo", "there is no guest './demo' of our own; known are demo"),
         ("build", "../recipes", "there is no guest '../recipes' of our own; known are demo"),

@@ -77,7 +77,7 @@ def serve_from_notices(at: Attacker) -> object:
     return at.host.listen(NOTICE, 1) == 0
 
 
-@attack(NO)
+@attack(refused("EPERM", "EINVAL"))
 def accept_on_notices(at: Attacker) -> object:
     """Accept a connection on the one socket that it has."""
     return at.host.accept4(NOTICE, None, None, 0)

@@ -219,6 +219,11 @@ DECIDED: dict[str, Row] = {
         "part 3, 10.3.1",
         "which algorithms there are is the TPM's affair: theirs has SM2, triple DES and Camellia",
     ),
+    "reset at locality 4": Row(
+        _code(0, RC.LOCALITY, "PCR_Reset"),
+        "part 3, 22.8.1",
+        "both say that locality 4 resets PCRs 17 to 22, theirs lets nothing but _TPM_Hash_Start",
+    ),
     "symmetric algorithms": Row(
         lambda seen: seen.what == "code" and _base(seen.ours) == RC.SYMMETRIC,
         "part 2, 9.29",

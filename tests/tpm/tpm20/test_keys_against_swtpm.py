@@ -468,9 +468,7 @@ def commitments(side: Side) -> None:
     for count in (0, 0, 1, 2, 3, 4, 7, 127, 128, 65535):
         scheme = u16(ECDAA) + u16(SHA256) + u16(count)
         content = b2(bytes(32)) + scheme + _NO_TICKET
-        made = side.step(f"sign {count}", 0x15D, [anonymous], content, [b""])
-        if made:
-            side.same("sign", u16(len(made.parameters)))
+        side.step(f"sign {count}", 0x15D, [anonymous], content, [b""])
     for _ in range(130):
         side.step("commit", 0x18B, [anonymous], nothing + b2(b"") + b2(b""), [b""])
     for count in (0, 2, 3, 4, 5, 6, 7, 8, 130, 131, 132, 133, 134):
