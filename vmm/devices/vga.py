@@ -281,6 +281,7 @@ class Vga:
         self.memory.put_back(unpacked)
 
     def restored(self) -> None:
+        self.memory.text_apart = False  # it is in the contents, whatever the saved state says
         self._configure()
         self._repaint = True
 

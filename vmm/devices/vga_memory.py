@@ -105,10 +105,9 @@ class VgaMemory:
         return bytes(self.vram)
 
     def put_back(self, content: bytes) -> None:
-        """Have the memory be what ``saved`` gave."""
+        """Have the memory be what ``saved`` gave; ``configure`` is to be called then."""
         self.vram[:] = content
-        if self.text_apart:
-            self._part_text()
+        self.text_apart = False
 
     def characters(self, start: int, count: int) -> bytes:
         """Characters and attributes by turns, from the ``start``-th character on.
