@@ -9,8 +9,8 @@ anywhere.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -124,6 +124,24 @@ class Display(Protocol):
 
 
 @dataclass(frozen=True)
+class Firmware:
+    """What is in the machine's ROMs, and what the firmware there is told."""
+
+    bios: bytes
+    video: bytes = b""
+    """The display adapter's BIOS."""
+    log: Serial | None = None
+    """Where what the firmware says for its developers goes."""
+    menu: bool = False
+    """Whether it asks what to boot from."""
+    order: tuple[tuple[Literal["block", "drive"], int], ...] = ()
+    """What to boot from, by the place in ``Backends.blocks`` or ``drives``; the first comes first.
+    Whatever is not here comes after it."""
+    roms: Mapping[str, bytes] = field(default_factory=dict)
+    """Option ROMs of no device, which are run before others; one may start a kernel."""
+
+
+@dataclass(frozen=True)
 class Backends:
     """All that one board is connected to."""
 
@@ -135,3 +153,4 @@ class Backends:
     drives: tuple[Drive, ...] = ()
     """Disks and CD-ROM drives that are not virtio's."""
     display: Display | None = None
+    firmware: Firmware | None = None

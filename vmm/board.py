@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vmm.acpi import tables
-from vmm.backends import Backends
+from vmm.backends import Backends, Firmware
 from vmm.boot import BootError, linux, multiboot
 from vmm.bus import MmioBus, PortBus
 from vmm.clock import SECOND, Clock, GuestClock, TimerQueue
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from drivers.vnc.interface import Event
     from vmm.display import Desk
     from vmm.drives import Controller
+    from vmm.firmware import Bios
 
 COM1, COM1_IRQ = 0x3F8, 4
 VGA_WINDOW, VGA_WINDOW_SIZE = 0xA0000, 0x20000
@@ -96,6 +97,7 @@ class Board:
         self._stepping = False
         self._on_stop: Callable[[], None] | None = None
         self.engine: Engine = create(config.engine, self, config.cpu, kvm)
+        self._bios = self._make_bios(backends.firmware)
         self._map_memory()
         self._pacer: Pacer = pacer(self.engine.kick, self._clock)
         self._build()
@@ -117,11 +119,12 @@ class Board:
         self.engine.set_cpuid(1, "edx", clear=1 << 9)
 
     def _ram(self) -> list[Region]:
-        """Guest memory, as far as the processor sees it: not behind an adapter's window."""
+        """Guest memory, as far as the processor sees it always: not behind an adapter's window,
+        and not where there is firmware."""
         low, *high = self.memory.regions
-        if self._backends.display is None:
+        if self._backends.display is None and self._bios is None:
             return [low, *high]
-        above = VGA_WINDOW + VGA_WINDOW_SIZE
+        above = VGA_WINDOW + VGA_WINDOW_SIZE if self._bios is None else linux.HIGH_MEMORY
         return [Region(0, 0, VGA_WINDOW), Region(above, above, low.length - above), *high]
 
     def _build(self) -> None:
@@ -133,7 +136,7 @@ class Board:
         self._readers, self._writers = self.ports.readers, self.ports.writers
         self.pic = Pic(self.engine.set_irq_line)
         self.pic.attach(self.ports)
-        for irq in (SCI, *PCI_IRQS):
+        for irq in (SCI, *PCI_IRQS) if self._bios is None else ():
             self.pic.make_level_triggered(irq)
         self.pit = Pit(self.timers, self.pic.line(0))
         self.pit.attach(self.ports)
@@ -146,15 +149,15 @@ class Board:
             self._reset_asked, self.engine.set_a20, self.pic.line(1), self.pic.line(12)
         )
         self.i8042.attach(self.ports)
-        self.pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS, self.engine)
-        self.pci.attach(self.ports)
+        self.pm = AcpiPm(self._clock, self.pic.line(SCI), self._power_off_asked, self._reset_asked)
+        self.pci = self._add_pci()
+        self.pm.attach_reset(self.ports)
         self.desk = self._add_display()
         self.vga = self.desk.vga if self.desk is not None else None
-        self.pm = AcpiPm(self._clock, self.pic.line(SCI), self._power_off_asked, self._reset_asked)
-        self.pm.attach(self.ports)
         self.disks = [VirtioBlk(backend, self.post) for backend in self._backends.blocks]
-        for disk in self.disks:
-            self.pci.add(VirtioPci(disk, self.memory, self.engine.invalidate))
+        functions = [VirtioPci(disk, self.memory, self.engine.invalidate) for disk in self.disks]
+        for function in functions:
+            self.pci.add(function)
         self.controllers = self._add_drives()
         if self._backends.entropy is not None:
             rng = VirtioRng(self._backends.entropy, self.post)
@@ -166,6 +169,27 @@ class Board:
             self.tpm = tpm.attach(
                 self._backends.tpm, self.config, self.mmio, self.post, self.pic.line
             )
+        if self._bios is not None:
+            self.legacy = self._bios.add_ports(self.ports, self.memory, self.engine.invalidate)
+            self._bios.find_disks(self._backends, self.pci, functions, self.controllers)
+
+    def _make_bios(self, firmware: Firmware | None) -> Bios | None:
+        if firmware is None:
+            return None
+        from vmm.firmware import Bios
+
+        return Bios(firmware, self.engine)
+
+    def _add_pci(self) -> PciBus:
+        """The bus, and the power management's registers at their place on it or beside it."""
+        if self._bios is not None:
+            return self._bios.add_chipset(
+                self.memory, self.mmio, self.ports, self.pic.set_irq, self.pm
+            )
+        pci = PciBus(self.mmio, self.memory, self.pic.set_irq, PCI_IRQS, self.engine)
+        pci.attach(self.ports)
+        self.pm.attach(self.ports)
+        return pci
 
     def _add_drives(self) -> Sequence[Controller]:
         """Controllers for the disks that are not virtio's."""
@@ -190,7 +214,8 @@ class Board:
         from vmm.display import Desk
 
         desk = Desk(self._backends.display, self.i8042, self._clock, self.engine)
-        desk.attach(self.ports, self.mmio, self.pci)
+        firmware = self._backends.firmware
+        desk.attach(self.ports, self.mmio, self.pci, firmware.video if firmware else b"")
         return desk
 
     @property
@@ -248,6 +273,19 @@ class Board:
         def load(memory: GuestMemory) -> Registers:
             self._prepare_memory(kernel, initrd)
             return multiboot.load(memory, kernel, initrd, self.config.append)
+
+        self._load(load)
+
+    def load_bios(self, kernel: bytes = b"", initrd: bytes = b"") -> None:
+        """Let ``run`` start the firmware, which may be asked to start a Linux kernel."""
+        bios = self._bios
+        if bios is None:
+            raise BootError("this machine has no firmware")
+
+        def load(memory: GuestMemory) -> Registers:
+            tpm = self._backends.tpm
+            bios.start(tpm, self.config, self.desk is not None, memory, kernel, initrd)
+            return self.engine.get_registers()  # as after power-on
 
         self._load(load)
 

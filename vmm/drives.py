@@ -53,6 +53,16 @@ def attach(
     return made
 
 
+def place(drives: Sequence[Drive], index: int) -> tuple[type[Controller], int, int]:
+    """What one of the drives is behind, and which channel and unit of that it is."""
+    if drives[index].interface == "ahci":
+        before = [drive for drive in drives[:index] if drive.interface == "ahci"]
+        return Ahci, len(before), 0
+    ide = _places([drive for drive in drives if drive.interface == "ide"])
+    at = next(i for i, drive in enumerate(ide) if drive is drives[index])
+    return Ide, at >> 1, at & 1
+
+
 def _places(drives: Sequence[Drive]) -> list[Drive | None]:
     """The two drives of the first channel, and of the second."""
     places: list[Drive | None] = [None] * 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from vmm.acpi import loader
 from vmm.acpi import tpm as tables
 from vmm.backends import Tpm
 from vmm.boot import BootError
@@ -39,6 +40,12 @@ def acpi_tables(backend: Tpm, config: VmConfig) -> list[bytes]:
     """What is added to the board's tables."""
     irq = IRQ if config.tpm_interrupts and config.tpm_interface == "tis" else None
     return tables.tables(backend.version, config.tpm_interface, LOG_AT, LOG_SIZE, irq)
+
+
+def log_area(backend: Tpm) -> loader.Area:
+    """Where firmware that measures keeps its log, and the table that is to say so."""
+    signature, at = (b"TPM2", 68) if backend.version == "2.0" else (b"TCPA", 42)
+    return loader.Area("etc/tpm/log", LOG_SIZE, signature, at)
 
 
 def launch(

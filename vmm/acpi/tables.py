@@ -1,4 +1,4 @@
-"""The tables themselves: RSDP, XSDT, FADT, FACS and DSDT.
+"""The tables themselves: RSDP, RSDT, XSDT, FADT, FACS and DSDT.
 
 ACPI Specification 6.4, 5.2.  There is no MADT: the board has no APIC, and a system that sees none
 uses the 8259s and one processor.  Tables that other devices bring are passed in.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from vmm.acpi import aml
+from vmm.acpi.image import ALIGNMENT, Image
 from vmm.devices import acpi_pm
 
 OEM_ID = b"CLOIST"
@@ -46,31 +48,52 @@ def table(signature: bytes, revision: int, body: bytes) -> bytes:
     return bytes(raw)
 
 
-def build(
-    base: int, pci_irqs: Sequence[int], extra: Sequence[bytes] = (), desk: bool = False
-) -> bytes:
-    """All tables, to be put at guest-physical address ``base``, the RSDP first.
+class Tables(NamedTuple):
+    """All tables but the root pointer, and where the two lists of them are."""
+
+    image: Image
+    rsdt: int
+    xsdt: int
+
+
+def assemble(pci_irqs: Sequence[int], extra: Sequence[bytes] = (), desk: bool = False) -> Tables:
+    """All tables.
 
     ``pci_irqs`` are the interrupts that INTA# to INTD# of slot 0 reach; a slot's pins are turned on
     by its number, as PCI asks of boards.  With ``desk`` there are screen, keyboard and mouse.
     """
-    image = bytearray(64)  # room for the RSDP
+    image = Image()
+    facs = image.place(struct.pack("<4sI56x", b"FACS", 64), checked=False)
+    dsdt = image.place(table(b"DSDT", 2, _dsdt(pci_irqs, desk)))
+    fadt = image.place(_fadt(desk))
+    for at, size, target in ((36, 4, facs), (40, 4, dsdt), (132, 8, facs), (140, 8, dsdt)):
+        image.point(fadt + at, size, target)
+    entries = [fadt, *(image.place(raw) for raw in extra)]
+    lists = []
+    for signature, size in ((b"RSDT", 4), (b"XSDT", 8)):
+        at = image.place(table(signature, 1, bytes(size * len(entries))))
+        for i, entry in enumerate(entries):
+            image.point(at + 36 + size * i, size, entry)
+        lists.append(at)
+    return Tables(image, *lists)
 
-    def place(raw: bytes) -> int:
-        image.extend(bytes(-len(image) % 64))
-        at = base + len(image)
-        image.extend(raw)
-        return at
 
-    facs = place(struct.pack("<4sI56x", b"FACS", 64))
-    dsdt = place(table(b"DSDT", 2, _dsdt(pci_irqs, desk)))
-    entries = [place(_fadt(facs, dsdt, desk)), *(place(raw) for raw in extra)]
-    xsdt = place(table(b"XSDT", 1, struct.pack(f"<{len(entries)}Q", *entries)))
-    rsdp = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, 0, 36, xsdt, 0))
+def root_pointer(rsdt: int, xsdt: int) -> bytes:
+    """The RSDP (5.2.5.3), given the addresses of the two lists."""
+    rsdp = bytearray(struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, rsdt, 36, xsdt, 0))
     rsdp[8] = -sum(rsdp[:20]) & 0xFF
     rsdp[32] = -sum(rsdp) & 0xFF
-    image[: len(rsdp)] = rsdp
-    return bytes(image)
+    return bytes(rsdp)
+
+
+def build(
+    base: int, pci_irqs: Sequence[int], extra: Sequence[bytes] = (), desk: bool = False
+) -> bytes:
+    """All tables, to be put at guest-physical address ``base``, the RSDP first."""
+    tables = assemble(pci_irqs, extra, desk)
+    first = base + ALIGNMENT
+    root = root_pointer(first + tables.rsdt, first + tables.xsdt)
+    return root.ljust(ALIGNMENT, b"\0") + tables.image.located(first)
 
 
 def _io_register(port: int, bits: int) -> bytes:
@@ -79,13 +102,12 @@ def _io_register(port: int, bits: int) -> bytes:
     return struct.pack("<BBBBQ", SPACE_IO, bits, 0, access, port)
 
 
-def _fadt(facs: int, dsdt: int, desk: bool) -> bytes:
+def _fadt(desk: bool) -> bytes:
     body = bytearray(FADT_SIZE - 36)
 
     def put(layout: str, offset: int, *values: int) -> None:
         struct.pack_into(f"<{layout}", body, offset - 36, *values)
 
-    put("II", 36, facs, dsdt)
     put("BBH", 44, 0, 0, acpi_pm.SCI)
     put("I", 56, acpi_pm.STATUS)
     put("I", 64, acpi_pm.CONTROL)
@@ -98,7 +120,6 @@ def _fadt(facs: int, dsdt: int, desk: bool) -> bytes:
     body[116 - 36 : 128 - 36] = _io_register(acpi_pm.RESET_PORT, 8)
     put("B", 128, acpi_pm.RESET_VALUE)
     put("B", 131, 4)  # minor version
-    put("QQ", 132, facs, dsdt)
     for offset, port, bits in (
         (148, acpi_pm.STATUS, 32),
         (172, acpi_pm.CONTROL, 16),

@@ -8,7 +8,8 @@ ACPI Specification 6.4, 4.8.3 (registers), 4.8.3.6 (reset); CF9h: Intel 82371SB,
   608h  PM timer, 32 bits    3.579545 MHz, read only
   CF9h  2 a rising edge resets, 1 hard
 
-Sleep type 5 is power-off, and the only one the tables offer.
+Sleep type 5 is power-off, and the only one the tables offer.  Firmware may move the registers from
+600h (``piix4_pm.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vmm.clock import SECOND, Clock
 from vmm.devices import IrqLine
 
 BASE = 0x600
+PORTS = 64
 STATUS, ENABLE, CONTROL, TIMER = BASE, BASE + 2, BASE + 4, BASE + 8
 SCI = 9
 RESET_PORT = 0xCF9
@@ -44,9 +46,13 @@ class AcpiPm:
         self._status = self._enable = self._control = 0
         self._reset_control = 0
 
-    def attach(self, ports: PortBus) -> None:
-        ports.map_bytes(BASE, 6, self.read, self.write)
-        ports.map(TIMER, 4, self._read_timer, lambda _port, _size, _value: None)
+    def attach(self, ports: PortBus, base: int = BASE) -> None:
+        """Put the registers at ``base``, a multiple of their number."""
+        ports.map_bytes(base, PORTS, self.read, self.write)
+        timer = base + TIMER - BASE
+        ports.map(timer, 4, self._read_timer, lambda _port, _size, _value: None)
+
+    def attach_reset(self, ports: PortBus) -> None:
         # Configuration mechanism 1 has a dword register at CF8h; this byte lies inside it.
         ports.readers[RESET_PORT] = lambda _port, _size: self._reset_control
         ports.writers[RESET_PORT] = self._write_reset
@@ -57,6 +63,8 @@ class AcpiPm:
         self._update()
 
     def read(self, offset: int) -> int:
+        if offset >= 6:
+            return 0
         word = (self._status, self._enable, self._control | SCI_EN)[offset >> 1]
         return word >> 8 * (offset & 1) & 0xFF
 
@@ -68,7 +76,7 @@ class AcpiPm:
             self._status &= ~(value << shift)
         elif register == 1:
             self._enable = self._enable & keep | value << shift
-        else:
+        elif register == 2:
             self._control = (self._control & keep | value << shift) & ~SLEEP_NOW
             asleep = value << shift & SLEEP_NOW
             if asleep and self._control >> 10 & 7 == SLEEP_TYPE_OFF:
@@ -80,7 +88,7 @@ class AcpiPm:
 
     def _read_timer(self, port: int, size: int) -> int:
         ticks = self._clock() * TIMER_HZ // SECOND & 0xFFFF_FFFF
-        return ticks >> 8 * (port - TIMER) & (1 << 8 * size) - 1
+        return ticks >> 8 * (port & 3) & (1 << 8 * size) - 1
 
     def _write_reset(self, _port: int, _size: int, value: int) -> None:
         rising = value & 4 and not self._reset_control & 4

@@ -276,6 +276,11 @@ class PciBus:
             device.write_config(BAR_0 + 4 * index, 4, at)
         device.write_config(4, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER)
 
+    def place(self, device: PciDevice) -> tuple[int, int]:
+        """Slot and function of a device that was added."""
+        place = next(place for place, found in self._devices.items() if found is device)
+        return place >> 3, place & 7
+
     def has(self, slot: int) -> bool:
         """Whether there is a device in a slot."""
         return slot << 3 in self._devices

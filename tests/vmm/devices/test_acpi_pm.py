@@ -24,6 +24,7 @@ class Bench:
         )
         self.ports = PortBus()
         self.pm.attach(self.ports)
+        self.pm.attach_reset(self.ports)
 
 
 def test_soft_off_needs_type_and_enable() -> None:
