@@ -27,6 +27,7 @@ from typing import Final, Protocol
 READ_SIZE: Final = 16384
 """Bytes read at once."""
 BACKLOG: Final = 128
+_TCP = (socket.AF_INET, socket.AF_INET6)
 PATIENCE: Final = 0.5
 """Seconds that a message may take to arrive completely."""
 LOOKS: Final = 20
@@ -109,7 +110,7 @@ class Loop:
     def serve(self, connection: socket.socket, channel: Channel) -> Connection:
         """Serve one connection."""
         connection.setblocking(False)
-        if connection.family in (socket.AF_INET, socket.AF_INET6):
+        if connection.family in _TCP:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found = Connection(self, connection, channel)
         self._connections.add(found)
@@ -279,6 +280,10 @@ class Connection:
             return
         if answer is not None and self._channel.buffered and not self._unsent:
             self._loop.again(self)
+        elif answer is None and self.socket.family in _TCP:
+            # A client that writes a message in pieces may hold the next one back until what it
+            # has sent is acknowledged, which hosts otherwise put off for 40 ms.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if self._channel.impatient:
             self._loop.wait(self)
             self._waits = True
