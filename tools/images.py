@@ -18,6 +18,8 @@ from tools.errors import UserError
 RECIPES: Final = {
     "linux": "images.recipes.debian_cloud",
     "linux-tpm": "images.recipes.debian_tpm",
+    "seabios": "images.recipes.seabios",
+    "grub-disk": "images.recipes.grub_disk",
 }
 """What ``fetch`` knows: name -> recipe."""
 ALIASES: Final = {"debian-cloud": "linux", "debian-tpm": "linux-tpm"}
