@@ -53,6 +53,7 @@ def check(board: Board, packed: bytes) -> None:
 
 def save(board: Board) -> bytes:
     """Registers, engine, devices and the time, as one record's content."""
+    board.uart.flush()
     registers = board.engine.get_registers()
     tree = {
         "now": board.clock(),
@@ -67,6 +68,7 @@ def save(board: Board) -> bytes:
 def restore(board: Board, packed: bytes) -> None:
     """Make a board that ``check`` found good be in that state; its memory is there already."""
     tree = _unpacked(packed)
+    board.uart.flush()  # what the guest said that was here
     try:
         board.clock.set(int(tree["now"]))
         registers, rest, devices = tree["registers"], tree["rest"], tree["devices"]

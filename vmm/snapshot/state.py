@@ -184,7 +184,7 @@ def _put(part: object, path: str, state: dict[str, Tree], planned: list[Timer]) 
 
 def _replace(old: Any, new: Any, where: str) -> None:
     if isinstance(old, bytearray):
-        if len(old) != len(new):
+        if old and len(old) != len(new):
             raise SnapshotError(f"{where} is of another size")
         old[:] = new
         return
