@@ -8,6 +8,7 @@ the path with ``.ctrl``); with ``--mssim`` so is the platform port.
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +16,11 @@ from tools import manufacture
 from tools.errors import UserError
 
 if TYPE_CHECKING:
+    from tpm.frontends.sockets import Address
     from tpm.store.journal import Key
 
+_ATTEMPTS: Final = 20
+"""How often two free ports are looked for that are neighbours."""
 _STARTUP: Final = {
     ("2.0", "clear"): "8001 0000000c 00000144 0000",
     ("2.0", "state"): "8001 0000000c 00000144 0001",
@@ -118,12 +122,27 @@ def _listen(server: object, args: argparse.Namespace) -> None:
     for text, name, second, what in pairs:
         if not text:
             continue
-        listener = sockets.listen(sockets.parse(text))
+        listener, other = _pair(sockets.parse(text))
         server.listen_data(listener)
-        address = sockets.bound(listener)
-        other = sockets.listen(address.next())
         second(other)
+        address = sockets.bound(listener)
         print(f"{name}: commands at {address}, {what} at {sockets.bound(other)}", flush=True)
+
+
+def _pair(address: Address) -> tuple[socket.socket, socket.socket]:
+    """Sockets at an address and at the next one; of free ports, two that are neighbours."""
+    from tpm.frontends import sockets
+    from tpm.interface import TpmError
+
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        first = sockets.listen(address)
+        try:
+            return first, sockets.listen(sockets.bound(first).next())
+        except TpmError:
+            first.close()
+            if address.path or address.port or not attempts_left:
+                raise
+    raise AssertionError
 
 
 def _say(text: str) -> None:
