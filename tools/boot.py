@@ -15,6 +15,7 @@ from images import cache
 from kernel.abi import FOREVER
 from servers.display.interface import DisplayControl
 from servers.init.description import (
+    BIOS,
     DEVICE,
     DescriptionError,
     VmEntry,
@@ -39,7 +40,7 @@ MOST_TPMS = 16
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kernel", required=True, metavar="K", help="kernel image: a bzImage, or guest:NAME"
+        "--kernel", metavar="K", help="kernel image: a bzImage, or guest:NAME (or else --bios)"
     )
     parser.add_argument("--initrd", metavar="I", help="initial RAM disk")
     parser.add_argument("--append", default="", metavar="A", help="the kernel's command line")
@@ -61,6 +62,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="F",
         help="an image of a disc, in a CD-ROM drive behind IDE; may be repeated",
+    )
+    parser.add_argument(
+        "--bios",
+        action="store_true",
+        help="start from a BIOS, which boots from the disks in their order, or starts the kernel",
+    )
+    parser.add_argument(
+        "--bios-menu", action="store_true", help="have the BIOS ask what to boot from"
+    )
+    parser.add_argument(
+        "--bios-log", metavar="F", help="a file for what the BIOS says for developers"
     )
     parser.add_argument("--tpm", choices=("2.0", "1.2"), default="", help="give the guest a TPM")
     parser.add_argument(
@@ -114,6 +126,30 @@ def _existing(path: str, what: str) -> str:
     return str(found.resolve())
 
 
+def _check_bios(args: argparse.Namespace) -> None:
+    """Raise ``UserError`` for options of a BIOS that do not fit."""
+    if not args.bios:
+        if not args.kernel:
+            raise UserError("boot needs a --kernel, or --bios", 2)
+        if args.bios_menu or args.bios_log:
+            raise UserError("--bios-menu and --bios-log go with --bios", 2)
+    elif not (cache.folder() / "images" / BIOS.removeprefix("image:")).is_file():
+        raise UserError(
+            "there is no BIOS in the cache; make it with: cloister images fetch seabios"
+        )
+    elif args.initrd and not args.kernel:
+        raise UserError("--initrd goes with --kernel", 2)
+
+
+def _log(path: str) -> str:
+    """An empty file to write to; its absolute path."""
+    try:
+        Path(path).write_bytes(b"")
+    except OSError as error:
+        raise UserError(f"cannot write the log {path}: {error.strerror}") from None
+    return str(Path(path).resolve())
+
+
 def _tpm_state(args: argparse.Namespace) -> str:
     """Where the TPM's state is, as a device's file."""
     if not args.tpm:
@@ -165,9 +201,13 @@ def describe(args: argparse.Namespace) -> systems.Source:
     drives = [disks.parse_disk(argument) for argument in args.disk]
     drives += [disks.Wanted(path, False, "ide", "raw", cdrom=True) for path in args.cdrom]
     attached = disks.expand(drives)
+    _check_bios(args)
     guest = VmEntry(
         name=GUEST,
-        kernel=_existing(args.kernel, "kernel"),
+        kernel=_existing(args.kernel, "kernel") if args.kernel else "",
+        bios=args.bios,
+        bios_menu=args.bios_menu,
+        bios_log=_log(args.bios_log) if args.bios_log else "",
         initrd=_existing(args.initrd, "initial RAM disk") if args.initrd else "",
         append=args.append,
         memory=args.memory,

@@ -56,7 +56,7 @@ _HEAP: Final = 0x80
 def aligned(data: bytes) -> memoryview:
     """A copy that begins with a page and ends with one."""
     size = -(-len(data) // PAGE) * PAGE
-    view = memoryview(mmap.mmap(-1, size))
+    view = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     view[size - len(data) :] = data
     return view
 

@@ -15,7 +15,7 @@ import msgspec
 
 from servers.runtime import Environment, Frame, NoDevice, ProcessFailed, ServiceError
 from vmm import engine
-from vmm.backends import Backends, Block, Drive
+from vmm.backends import Backends, Block, Drive, Firmware
 from vmm.board import Board
 from vmm.boot import BootError
 from vmm.clock import Clock
@@ -46,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True):
     tpm_interrupts: bool = False
     display: bool = False
     """Whether the guest has a screen."""
+    bios: bool = False
+    """Whether it starts from a BIOS."""
+    bios_menu: bool = False
+    """Whether the BIOS asks what to boot from."""
 
 
 class Disassembler:
@@ -83,6 +87,7 @@ disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
 drives_support = LateImport("vmm.drives")
 display_support = LateImport("vmm.display")
+bios_support = LateImport("vmm.firmware")
 screen_support = LateImport("vmm.screen")
 
 
@@ -93,6 +98,7 @@ def prepare() -> None:
     tpm_support.start()
     drives_support.start()
     display_support.start()
+    bios_support.start()
     screen_support.start()
     gdb_support.start()
 
@@ -135,7 +141,15 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     if drives:
         drives_support.load()
     screen = _screen(env) if settings.display else None
-    backends = Backends(services.output, blocks, services.entropy, services.tpm, drives, screen)
+    backends = Backends(
+        services.output,
+        blocks,
+        services.entropy,
+        services.tpm,
+        drives,
+        screen,
+        _firmware(env, settings) if settings.bios else None,
+    )
     changed = env.event()
 
     def idle(timeout: float | None) -> None:
@@ -151,7 +165,8 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
         describe=disassembler.describe,
         kvm=kvm,
     )
-    board.load_kernel(_module(env, "kernel"), _module(env, "initrd"))
+    load = board.load_bios if settings.bios else board.load_kernel
+    load(_module(env, "kernel"), _module(env, "initrd"))
     services.serve(env, board.receive)
     env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
     if screen is None:
@@ -171,6 +186,43 @@ def _screen(env: Environment) -> Screen:
     from vmm.screen import Screen
 
     return Screen(env)
+
+
+class Log:
+    """A file that takes what the firmware says."""
+
+    MOST = 16 << 20
+    """Octets; a guest may say any number."""
+
+    def __init__(self, write: Callable[[bytes], int]) -> None:
+        self._write = write
+        self._room = self.MOST
+
+    def write(self, data: bytes) -> None:
+        data = data[: self._room]
+        self._room -= len(data)
+        while data:
+            data = data[self._write(data) :]
+
+
+def _firmware(env: Environment, settings: Settings) -> Firmware:
+    bios_support.load()
+    places = {"block": 0, "drive": 0}
+    order: list[tuple[Literal["block", "drive"], int]] = []
+    for disk in settings.disks:
+        kind: Literal["block", "drive"] = "block" if disk.interface == "virtio" else "drive"
+        order.append((kind, places[kind]))
+        places[kind] += 1
+    rom = _module(env, "linux-rom")
+    log = Log(env.device("bios-log").access.write) if env.has("bios-log") else None
+    return Firmware(
+        bios=_module(env, "bios"),
+        video=_module(env, "video-bios"),
+        log=log,
+        menu=settings.bios_menu,
+        order=tuple(order),
+        roms={"linuxboot.bin": rom} if rom else {},
+    )
 
 
 def _disks(services: Services, settings: Settings) -> tuple[tuple[Block, ...], tuple[Drive, ...]]:

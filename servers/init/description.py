@@ -40,6 +40,10 @@ MOST_DRIVES: Final = {"virtio": 20, "ide": 4, "ahci": 8}
 """Disks of a virtual machine behind each interface."""
 KVM: Final = "kvm"
 """The device of the host\'s processors, which is there where a guest may run on them."""
+BIOS: Final = "image:seabios/bios.bin"
+VIDEO_BIOS: Final = "image:seabios/vgabios.bin"
+LINUX_ROM: Final = "image:seabios/linuxboot.bin"
+"""What lets a BIOS start a Linux kernel."""
 TPM_STATE: Final = "1MiB"
 TPM_KEY: Final = "4KiB"
 DISPLAY: Final = "display"
@@ -144,13 +148,19 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """``[[vm]]``: a guest, which becomes a VMM process."""
 
     name: str
-    kernel: str
+    kernel: str = ""
     """A file, ``image:NAME`` or ``guest:NAME`` (a guest of our own)."""
     initrd: str = ""
     append: str = ""
     memory: str = "256MiB"
     engine: Literal["auto", "soft", "kvm"] = "auto"
     disks: list[DiskEntry] = []
+    bios: bool = False
+    """Whether it starts from a BIOS, which boots from its disks, or starts the kernel."""
+    bios_menu: bool = False
+    """Whether the BIOS asks what to boot from."""
+    bios_log: str = ""
+    """A file for what the BIOS says for developers; it must exist."""
     tpm: Literal["", "2.0", "1.2"] = ""
     """The version of its TPM, which becomes a process of its own; empty for none."""
     tpm_interface: Literal["tis", "crb"] = "tis"
@@ -276,11 +286,11 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
         devices.append(DeviceEntry(name=KVM, file=f"/dev/{KVM}", stream=True))
     for vm in description.vm:
         holds = ["console.console", "entropy=entropy"]
-        for part, file in (("kernel", vm.kernel), ("initrd", vm.initrd)):
-            if file:
-                name = f"{vm.name}.{part}"
-                devices.append(DeviceEntry(name=name, file=file, writable=False))
-                holds.append(f"{part}={DEVICE}{name}")
+        for part, file in _files(vm).items():
+            name = f"{vm.name}.{part}"
+            log = part == "bios-log"
+            devices.append(DeviceEntry(name=name, file=file, writable=log, stream=log))
+            holds.append(f"{part}={DEVICE}{name}")
         if vm.engine != "soft":
             holds.append(f"{KVM}={DEVICE}{KVM}")
         holds += [f"disk{i}={disk.source}" for i, disk in enumerate(vm.disks)]
@@ -310,6 +320,8 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "append": vm.append,
                     "engine": vm.engine,
                     "disks": _disks(vm),
+                    "bios": vm.bios,
+                    "bios_menu": vm.bios_menu,
                     "on_reboot": vm.on_reboot,
                     "tpm": vm.tpm,
                     "tpm_interface": vm.tpm_interface,
@@ -319,6 +331,23 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
             )
         )
     return processes, devices
+
+
+def _files(vm: VmEntry) -> dict[str, str]:
+    """The files that a guest's VMM holds, by what they are to it; raises ``DescriptionError``."""
+    where = f'[[vm]] "{vm.name}"'
+    if not vm.kernel and not vm.bios:
+        raise DescriptionError(f"{where} kernel: a guest has a kernel, or bios = true")
+    if vm.initrd and not vm.kernel:
+        raise DescriptionError(f"{where} initrd: it goes with a kernel")
+    if (vm.bios_menu or vm.bios_log) and not vm.bios:
+        raise DescriptionError(f"{where} bios_menu, bios_log: they go with bios = true")
+    files = {"kernel": vm.kernel, "initrd": vm.initrd}
+    if vm.bios:
+        files |= {"bios": BIOS, "bios-log": vm.bios_log}
+        files |= {"video-bios": VIDEO_BIOS} if vm.display else {}
+        files |= {"linux-rom": LINUX_ROM} if vm.kernel else {}
+    return {part: file for part, file in files.items() if file}
 
 
 def _with_display(description: Description) -> list[ProcessEntry]:

@@ -9,6 +9,7 @@ from typing import Final
 from images import cache
 from servers.console.interface import ConsoleControl
 from servers.display.interface import DisplayControl
+from servers.init.description import BIOS
 from servers.init.interface import ProcessInfo
 from servers.runtime import KernelError, NotFound, ServiceError
 from tools import moving, screens
@@ -68,10 +69,11 @@ def _state(session: Session, info: ProcessInfo) -> str:
 def _start(session: Session, words: list[str]) -> None:
     who = words[0]
     guest = next(vm for vm in session.source.description.vm if vm.name == who)
-    for file in (guest.kernel, guest.initrd):
+    for file in (guest.kernel, guest.initrd, BIOS if guest.bios else ""):
         scheme, _, rest = file.partition(":")
         if scheme == "image" and not (cache.folder() / "images" / rest).exists():
-            raise UserError(f"{who} has no {rest}; fetch it with: cloister images fetch linux")
+            recipe = "seabios" if file == BIOS else "linux"
+            raise UserError(f"{who} has no {rest}; fetch it with: cloister images fetch {recipe}")
     session.shown.pop(who, None)
     control.start(session, words)
     if session.terminal:
