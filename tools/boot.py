@@ -28,6 +28,7 @@ from tools.arguments import add_weak
 from tools.console import ENDED, attend
 from tools.errors import UserError
 from tools.gdb import DEFAULT_PORT, Bridge
+from tools.manufacture import certify_guest
 from vmm.interface import Vm
 from vmm.outcome import End
 
@@ -83,6 +84,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="the file of the TPM's state, with its key in F.key; made if it is not there "
         "(default: of this user's own, the first that no other guest is using)",
+    )
+    parser.add_argument(
+        "--tpm-certificates",
+        nargs="?",
+        const="",
+        metavar="KEY,CERTIFICATE",
+        help="give a TPM 2.0 that has none endorsement keys with certificates, issued by this "
+        "authority, two PEM files (default: this user's own)",
     )
     parser.set_defaults(tpm_number=0)
     parser.add_argument(
@@ -153,9 +162,12 @@ def _log(path: str) -> str:
 def _tpm_state(args: argparse.Namespace) -> str:
     """Where the TPM's state is, as a device's file."""
     if not args.tpm:
-        if args.tpm_state:
-            raise UserError("--tpm-state goes with --tpm", 2)
+        for option in ("tpm_state", "tpm_certificates"):
+            if getattr(args, option) is not None:
+                raise UserError(f"--{option.replace('_', '-')} goes with --tpm", 2)
         return ""
+    if args.tpm_certificates is not None and args.tpm == "1.2":
+        raise UserError("--tpm-certificates is for a TPM 2.0", 2)
     if args.tpm_interface == "crb" and args.tpm == "1.2":
         raise UserError("a TPM 1.2 has no interface but tis", 2)
     if args.tpm_state:
@@ -163,6 +175,15 @@ def _tpm_state(args: argparse.Namespace) -> str:
             raise UserError(f"the folder of --tpm-state {args.tpm_state} does not exist")
         return str(Path(args.tpm_state).absolute())
     return f"state:{TPM_NAME.format(version=args.tpm, number=args.tpm_number)}"
+
+
+def _tpm_file(args: argparse.Namespace) -> str:
+    """The file behind the device of the TPM's state, in a folder that exists."""
+    if args.tpm_state:
+        return str(Path(args.tpm_state).absolute())
+    folder = systems.state_folder(SYSTEM)
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / TPM_NAME.format(version=args.tpm, number=args.tpm_number))
 
 
 def _in_use(path: Path) -> bool:
@@ -181,7 +202,10 @@ def _boot(args: argparse.Namespace) -> systems.System:
     """Boot the guest, with a TPM's state that no other guest is using."""
     for args.tpm_number in range(MOST_TPMS):
         try:
-            return systems.boot(describe(args), weak=args.allow_weak_isolation)
+            source = describe(args)
+            if args.tpm_certificates is not None:
+                certify_guest(_tpm_file(args), args.tpm_certificates)
+            return systems.boot(source, weak=args.allow_weak_isolation)
         except UserError:
             name = TPM_NAME.format(version=args.tpm, number=args.tpm_number)
             if not args.tpm or args.tpm_state or not _in_use(systems.state_folder(SYSTEM) / name):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +12,6 @@ from tools.errors import UserError
 
 if TYPE_CHECKING:
     from tpm.interface import Tpm
-    from tpm.manufacture import Endorsed
-    from tpm.manufacture.client import Execute
     from tpm.manufacture.issuer import Issuer
 
 ISSUER: Final = "tpm-issuer"
@@ -56,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, tpm: Tpm) -> int:
     """Manufacture a TPM that has no power yet; raises ``UserError`` and ``TpmError``."""
-    from tpm.manufacture import Options, is_manufactured, manufacture
+    from tpm.manufacture import Options, is_manufactured, manufacture, powered
     from tpm.manufacture.profile import USUAL
 
     files = _folder(args.write_ek_cert_files)
@@ -68,14 +67,11 @@ def run(args: argparse.Namespace, tpm: Tpm) -> int:
         subject=args.vmid,
         renew=args.renew,
     )
-    endorsed = _powered(
-        tpm,
-        lambda execute: (
-            []
-            if args.not_overwrite and is_manufactured(execute)
-            else manufacture(execute, issuer(args.ek_issuer), options)
-        ),
-    )
+    options.wanted()  # what is wrong with them is said before anything is made
+    with powered(tpm) as execute:
+        if args.not_overwrite and is_manufactured(execute):
+            return 0
+        endorsed = manufacture(execute, issuer(args.ek_issuer), options)
     for key, certificate in endorsed:
         print(f"{key.name}: certificate in NV Index 0x{key.certificate_index:08x}", end="")
         print(f", key at 0x{key.handle:08x}" if options.persist else "")
@@ -84,19 +80,33 @@ def run(args: argparse.Namespace, tpm: Tpm) -> int:
     return 0
 
 
-_STARTUP: Final = bytes.fromhex("8001 0000000c 00000144 0000")
-_SHUTDOWN: Final = bytes.fromhex("8001 0000000c 00000145 0000")
+def certify_guest(state: str, text: str) -> None:
+    """Manufacture the TPM 2.0 in the files of a guest's devices, if it has no certificate yet.
 
+    One that has is not even switched on, which would count as a reset.  Raises ``UserError``.
+    """
+    from tpm.instance import STATE, join
+    from tpm.interface import TpmError
+    from tpm.manufacture import ManufactureError, manufacture, powered
+    from tpm.manufacture.profile import KEYS
+    from tpm.store import StoreError
+    from tpm.store.device import file_journal
+    from tpm.versions import make
 
-def _powered(tpm: Tpm, work: Callable[[Execute], list[Endorsed]]) -> list[Endorsed]:
-    """Do something with a TPM between its startup and an orderly end."""
-    tpm.power_on()
     try:
-        tpm.execute(_STARTUP)
-        return work(tpm.execute)
-    finally:
-        tpm.execute(_SHUTDOWN)
-        tpm.power_off()
+        with closing(file_journal(state)) as journal:
+            blobs = journal.load()
+            places = {key.certificate_index for key in KEYS.values()}
+            if STATE in blobs and not places.isdisjoint(join(blobs)["nv"]):
+                return
+            with powered(make("2.0", lambda: journal, _say)) as execute:
+                manufacture(execute, issuer(text))
+    except (TpmError, StoreError, ManufactureError) as error:
+        raise UserError(str(error)) from None
+
+
+def _say(text: str) -> None:
+    print(f"cloister: {text}", file=sys.stderr, flush=True)
 
 
 def issuer(text: str | None) -> Issuer:
@@ -104,7 +114,12 @@ def issuer(text: str | None) -> Issuer:
     from tools.system import state_folder
     from tpm.manufacture import issuer as issuers
 
-    return issuers.given(text) if text else issuers.of_ones_own(state_folder(ISSUER))
+    if text:
+        return issuers.given(text)
+    folder = state_folder(ISSUER)
+    if not (folder / issuers.CERTIFICATE).exists():
+        _say(f"the issuer's certificate is {folder / issuers.CERTIFICATE}")
+    return issuers.of_ones_own(folder)
 
 
 def _folder(name: str | None) -> Path | None:

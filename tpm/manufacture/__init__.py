@@ -18,6 +18,6 @@ The profile is the TCG EK Credential Profile for TPM Family 2.0, version 2.4.
 from __future__ import annotations
 
 from tpm.manufacture.client import ManufactureError
-from tpm.manufacture.steps import Endorsed, Options, is_manufactured, manufacture
+from tpm.manufacture.steps import Endorsed, Options, is_manufactured, manufacture, powered
 
-__all__ = ["Endorsed", "ManufactureError", "Options", "is_manufactured", "manufacture"]
+__all__ = ["Endorsed", "ManufactureError", "Options", "is_manufactured", "manufacture", "powered"]

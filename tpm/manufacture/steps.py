@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from tpm.interface import Tpm
 from tpm.manufacture.certificate import Facts, issue
 from tpm.manufacture.client import NV, PERSISTENT, Client, Execute, ManufactureError, Refused
 from tpm.manufacture.issuer import Issuer
@@ -49,6 +52,28 @@ class Endorsed(NamedTuple):
     key: EndorsementKey
     certificate: bytes
     """In DER."""
+
+
+@contextmanager
+def powered(tpm: Tpm) -> Iterator[Execute]:
+    """A TPM that has no power as a function: started up, and shut down in the end.
+
+    Raises ``TpmError`` if it cannot be switched on, and ``ManufactureError`` if it does not start
+    up: one that was suspended goes on where it was, and is not to be touched.
+    """
+    tpm.power_on()
+    try:
+        client = Client(tpm.execute)
+        try:
+            client.startup()
+        except Refused as error:
+            raise ManufactureError(f"the TPM is suspended, or broken: {error}") from None
+        try:
+            yield tpm.execute
+        finally:
+            client.shutdown()
+    finally:
+        tpm.power_off()
 
 
 def is_manufactured(execute: Execute) -> bool:

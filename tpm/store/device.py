@@ -1,4 +1,7 @@
-"""State on devices that a process was handed: one for the journal, one for its key."""
+"""State on devices that a process was handed: one for the journal, one for its key.
+
+Whoever prepares the devices before a system runs finds the same in the files behind them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import os
 from typing import Final
 
 from servers.runtime import Device
-from tpm.store.journal import Journal, StoreDamaged, StoreError
+from tpm.store.files import FileMedium, Folder, LockedJournal
+from tpm.store.journal import Journal, Medium, StoreDamaged, StoreError
 from tpm.store.keys import KEY_SIZE
 
 KEY_MAGIC: Final = b"cltpmkey"
+_KEY_DEVICE: Final = 4096
+"""Bytes of a new key's file."""
 
 
 class DeviceMedium:
@@ -40,9 +46,8 @@ class DeviceMedium:
         self._access.sync()
 
 
-def device_key(device: Device) -> bytes:
+def device_key(medium: Medium) -> bytes:
     """The key on a device, which begins as zeros: then one is made."""
-    medium = DeviceMedium(device)
     wanted = len(KEY_MAGIC) + KEY_SIZE
     found = medium.read_at(0, wanted)
     if len(found) < wanted:
@@ -58,4 +63,23 @@ def device_key(device: Device) -> bytes:
 
 def device_journal(state: Device, key: Device) -> Journal:
     """The journal on a device; raises ``StoreError``."""
-    return Journal(DeviceMedium(state), device_key(key))
+    return Journal(DeviceMedium(state), device_key(DeviceMedium(key)))
+
+
+def file_journal(path: str) -> LockedJournal:
+    """The journal in a file that is a device when a system runs, with its key in ``path``.key.
+
+    Both are made if need be.  Raises ``StoreError``.
+    """
+    place, name = os.path.split(os.path.abspath(path))
+    with Folder(place) as folder:
+        state = FileMedium(folder, name)
+        try:
+            key = FileMedium(folder, f"{name}.key", size=_KEY_DEVICE)
+            try:
+                return LockedJournal(state, device_key(key))
+            finally:
+                key.close()
+        except BaseException:
+            state.close()
+            raise

@@ -112,14 +112,17 @@ def open_file(
 class FileMedium:
     """A state file, locked as long as it is open."""
 
-    def __init__(self, folder: Folder, name: str, mode: int = MODE, wait: float = 0) -> None:
-        """Open or create it; ``wait`` seconds at most for another instance that holds it."""
+    def __init__(
+        self, folder: Folder, name: str, mode: int = MODE, wait: float = 0, size: int = SIZE
+    ) -> None:
+        """Open it, or create it with ``size`` bytes; ``wait`` seconds at most for another instance
+        that holds it."""
         path = os.path.join(folder.path, name)
         self._fd = folder.open(name, os.O_RDWR | os.O_CREAT, mode)
         try:
             self._lock(path, time.monotonic() + wait)
             if not os.fstat(self._fd).st_size:
-                os.ftruncate(self._fd, SIZE)
+                os.ftruncate(self._fd, size)
         except BaseException:
             os.close(self._fd)
             raise
