@@ -458,6 +458,8 @@ class Board:
             self.exits["stopped"] += 1
         elif why in (Exit.BREAKPOINT, Exit.STEPPED):
             self._stop_for_debugger()
+        elif self._end is not None:
+            pass  # what the guest does that has asked for an end, before it is heard
         elif why is Exit.SHUTDOWN:
             self._finish(Outcome(End.TRIPLE_FAULT, self._report("the guest triple-faulted")))
         elif why is Exit.ERROR:

@@ -209,7 +209,7 @@ def files(
     found = {
         "etc/e820": b"".join(struct.pack("<QQI", *region, E820_RAM) for region in regions),
         "etc/show-boot-menu": _U16.pack(bool(firmware.menu)),
-        "bootorder": "".join(f"{path}\n" for path in order).encode() + b"\0",
+        "bootorder": "\n".join(order).encode() + b"\0",
     }
     if not display:
         found["etc/sercon-port"] = _U16.pack(SERIAL_CONSOLE)

@@ -24,14 +24,14 @@ from images.recipes.packages import ensure_lists, find, unpack
 
 NAME: Final = "grub-disk"
 SUMMARY: Final = "a bootable disk: GRUB, Debian's cloud kernel and memtest86+"
-FILES: Final = ("disk.img", "manifest.json")
+FILES: Final = ("disk.img", "memtest.bin", "manifest.json")
 SECTOR: Final = 512
 FIRST: Final = 2048
 """The sector at which the partition begins."""
 PARTITION: Final = 48 << 20
 """Bytes of the partition."""
 LINUX_PARTITION, ACTIVE = 0x83, 0x80
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 _PACKAGES: Final = ("grub-pc-bin", "grub-common", "memtest86+")
 _GRUB: Final = "usr/lib/grub/i386-pc"
 _MODULES: Final = (
@@ -87,6 +87,8 @@ def fetch(say: Callable[[str], None]) -> Path:
         boot = (roots["grub-pc-bin"] / _GRUB / "boot.img").read_bytes()
         disk = assemble(boot, core, _file_system(roots["memtest86+"], folder))
         cache.write(fresh / "disk.img", disk)
+        memtest = roots["memtest86+"] / "boot" / "memtest86+x64.bin"
+        cache.write(fresh / "memtest.bin", memtest.read_bytes())
         manifest = {
             "recipe": _recipe(),
             "packages": versions,

@@ -245,7 +245,8 @@ def test_a_guest_that_cannot_be_assembled_is_told(
         (
             "fetch",
             "plan9",
-            "there is no recipe for 'plan9'; known are linux, linux-tpm, debian-cloud, debian-tpm",
+            "there is no recipe for 'plan9'; known are linux, linux-tpm, seabios, grub-disk, "
+            "debian-cloud, debian-tpm",
         ),
         ("build", "plan9", "there is no guest 'plan9' of our own; known are demo"),
         ("build", "./demo", "there is no guest './demo' of our own; known are demo"),

@@ -85,7 +85,7 @@ def parse_header(image: bytes) -> Header:
         *struct.unpack_from("<QI", image, 0x258),
     )
     wanted = setup_size + 16 * paragraphs
-    if len(image) < wanted:
+    if len(image) + 15 < wanted:  # the last paragraph may be cut
         raise BootError(f"the kernel is truncated: {len(image)} bytes of {wanted}")
     if not 0x268 <= end <= setup_size:
         raise BootError("the kernel's setup header has an impossible length")
@@ -182,7 +182,7 @@ def _boot_params(
 
 def _load_unpacked(memory: GuestMemory, header: Header, image: bytes) -> int | None:
     """Unpack the payload and load the ELF file in it; None where that cannot be done here."""
-    if not header.xloadflags & XLF_KERNEL_64:
+    if not header.xloadflags & XLF_KERNEL_64 or not header.payload_length:
         return None
     start = header.setup_size + header.payload_offset
     elf = unpack(image[start : start + header.payload_length])

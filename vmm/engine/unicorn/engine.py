@@ -100,8 +100,8 @@ class UnicornEngine:
         self._ram: list[object] = []
         self._ram_map: list[tuple[int, int, int]] = []  # start, end, RAM address minus gpa
         self._ram_pages = 0
-        # Host address, length, whether it is read-only -> region
-        self._windows: dict[tuple[int, int, bool], int] = {}
+        self._windows: dict[tuple[int, int], int] = {}  # host address, length -> region
+        self._read_only: set[int] = set()  # regions
         self._shown: dict[int, tuple[int, tuple[int, int, int]]] = {}  # gpa -> region, RAM map
         self._code_pages = ctypes.create_string_buffer(0)
         self._kicked = ctypes.c_uint32(0)
@@ -319,18 +319,15 @@ class UnicornEngine:
         if (address | gpa | length) & 0xFFF:
             raise EngineError("a window must be aligned to pages of 4096 bytes")
         self.unmap_window(gpa)
-        region = self._windows.get((address, length, read_only))
+        region = self._windows.get((address, length))
         if region is None:
             self._ram.append(window)
             region = self._new_region(gpa, address, length)
-            self._windows[address, length, read_only] = region
-            if read_only:  # which takes effect where it is put into its place
-                self._remove(region)
-                read_only_region = self._calls.memory_region_set_readonly_x86_64
-                read_only_region(ctypes.c_void_p(region), ctypes.c_int(1))
-                self._add(region, gpa)
-        else:
-            self._add(region, gpa)
+            self._windows[address, length] = region
+            self._remove(region)
+        # One region for both kinds: the library knows translated code by the memory it is in.
+        self._set_read_only(region, read_only)
+        self._add(region, gpa)
         self._calls.memory_region_get_ram_addr_x86_64.restype = ctypes.c_uint64
         at = self._calls.memory_region_get_ram_addr_x86_64(ctypes.c_void_p(region))
         self._shown[gpa] = region, (gpa, gpa + length, at - gpa)
@@ -372,6 +369,14 @@ class UnicornEngine:
         self._calls.memory_region_add_subregion_overlap_x86_64(
             self._memory(), ctypes.c_uint64(gpa), ctypes.c_void_p(region), ctypes.c_int(0)
         )
+
+    def _set_read_only(self, region: int, read_only: bool) -> None:
+        """It takes effect when the region is put into its place."""
+        if read_only != (region in self._read_only):
+            self._calls.memory_region_set_readonly_x86_64(
+                ctypes.c_void_p(region), ctypes.c_int(read_only)
+            )
+            self._read_only ^= {region}
 
     def _remove(self, region: int) -> None:
         self._calls.memory_region_del_subregion_x86_64(self._memory(), ctypes.c_void_p(region))
