@@ -65,6 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an image of a disc, in a CD-ROM drive behind IDE; may be repeated",
     )
     parser.add_argument(
+        "--apic", action="store_true", help="give the guest a local APIC and an I/O APIC"
+    )
+    parser.add_argument(
         "--bios",
         action="store_true",
         help="start from a BIOS, which boots from the disks in their order, or starts the kernel",
@@ -229,6 +232,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
     guest = VmEntry(
         name=GUEST,
         kernel=_existing(args.kernel, "kernel") if args.kernel else "",
+        apic=args.apic,
         bios=args.bios,
         bios_menu=args.bios_menu,
         bios_log=_log(args.bios_log) if args.bios_log else "",

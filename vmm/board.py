@@ -37,6 +37,7 @@ from vmm.snapshot.state import is_part
 
 if TYPE_CHECKING:
     from drivers.vnc.interface import Event
+    from vmm.devices.apics import Apics
     from vmm.display import Desk
     from vmm.drives import Controller
     from vmm.firmware import Bios
@@ -45,6 +46,7 @@ COM1, COM1_IRQ = 0x3F8, 4
 VGA_WINDOW, VGA_WINDOW_SIZE = 0xA0000, 0x20000
 PCI_IRQS = (10, 11, 5, 7)
 """The interrupts that PCI's INTA# to INTD# share."""
+FEATURE_APIC = 1 << 9
 ADDRESS_SPACE = 1 << 52
 """Physical addresses end here (Intel SDM volume 3, 4.1.4)."""
 
@@ -115,8 +117,8 @@ class Board:
             self.engine.map_mmio(end, HIGH_START - end)
             end = HIGH_START
         self.engine.map_mmio(end, ADDRESS_SPACE - end)
-        # There is no APIC; a system that believes in one would talk to it all the time.
-        self.engine.set_cpuid(1, "edx", clear=1 << 9)
+        if not self.config.apic:  # a system that believes in one would talk to it all the time
+            self.engine.set_cpuid(1, "edx", clear=FEATURE_APIC)
 
     def _ram(self) -> list[Region]:
         """Guest memory, as far as the processor sees it always: not behind an adapter's window,
@@ -134,10 +136,8 @@ class Board:
         self.ports = PortBus()
         self.mmio = MmioBus()
         self._readers, self._writers = self.ports.readers, self.ports.writers
-        self.pic = Pic(self.engine.set_irq_line)
-        self.pic.attach(self.ports)
-        for irq in (SCI, *PCI_IRQS) if self._bios is None else ():
-            self.pic.make_level_triggered(irq)
+        self.pic = self._add_interrupts()
+        self._acknowledge = self.pic.acknowledge
         self.pit = Pit(self.timers, self.pic.line(0))
         self.pit.attach(self.ports)
         self.rtc = Rtc(self.timers, self._wall, self.pic.line(8))
@@ -172,6 +172,22 @@ class Board:
         if self._bios is not None:
             self.legacy = self._bios.add_ports(self.ports, self.memory, self.engine.invalidate)
             self._bios.find_disks(self._backends, self.pci, functions, self.controllers)
+
+    def _add_interrupts(self) -> Pic | Apics:
+        """The interrupt controllers."""
+        irqs: Pic | Apics
+        if self.config.apic:
+            from vmm import apic
+
+            line, nmi = self.engine.set_irq_line, self.engine.raise_nmi
+            firmware = self._bios is not None
+            irqs = apic.attach(self.timers, self.ports, self.mmio, line, nmi, firmware)
+        else:
+            irqs = Pic(self.engine.set_irq_line)
+            irqs.attach(self.ports)
+        for irq in (SCI, *PCI_IRQS) if self._bios is None else ():
+            irqs.make_level_triggered(irq)
+        return irqs
 
     def _make_bios(self, firmware: Firmware | None) -> Bios | None:
         if firmware is None:
@@ -245,7 +261,7 @@ class Board:
         self.mmio.write(address, size, value)
 
     def acknowledge_irq(self) -> int:
-        return self.pic.acknowledge()
+        return self._acknowledge()
 
     # Booting
 
@@ -292,11 +308,15 @@ class Board:
     def _prepare_memory(self, kernel: bytes, initrd: bytes) -> None:
         """What firmware does: describe the board, and measure what is about to be started."""
         extra: list[bytes] = []
+        if self.config.apic:
+            from vmm import apic
+
+            extra.append(apic.acpi_table((SCI, *PCI_IRQS)))
         if self._backends.tpm is not None:
             from vmm import tpm
 
             tpm.launch(self._backends.tpm, self.config, self.memory, kernel, initrd)
-            extra = tpm.acpi_tables(self._backends.tpm, self.config)
+            extra += tpm.acpi_tables(self._backends.tpm, self.config)
         self.memory.write(
             linux.ACPI_START, tables.build(linux.ACPI_START, PCI_IRQS, extra, self.desk is not None)
         )

@@ -16,7 +16,7 @@ from vmm.backends import Backends, Drive, Firmware, Tpm
 from vmm.boot import BootError, linux
 from vmm.bus import MmioBus, PortBus
 from vmm.config import VmConfig
-from vmm.devices.acpi_pm import AcpiPm
+from vmm.devices.acpi_pm import SCI, AcpiPm
 from vmm.devices.debug_port import DebugPort
 from vmm.devices.dma8237 import Dma8237
 from vmm.devices.fw_cfg import FwCfg
@@ -38,6 +38,7 @@ LINK_IRQS: Final = (10, 10, 11, 11)
 """What SeaBIOS routes PIRQ A to D to."""
 PCI_IRQS: Final = tuple(LINK_IRQS[link] for link in LINKS)
 """The interrupts of slot 0's pins."""
+LEVEL_IRQS: Final = (SCI, *sorted(set(LINK_IRQS)))
 SERIAL_CONSOLE: Final = 0x3F8
 E820_RAM: Final = 1
 _U16: Final = struct.Struct("<H")
@@ -142,12 +143,16 @@ class Bios:
         protocol that a ROM of ``Firmware.roms`` starts, or empty."""
         assert self._told is not None
         extra: list[bytes] = []
+        if config.apic:
+            from vmm import apic
+
+            extra.append(apic.acpi_table(LEVEL_IRQS))
         areas: list[loader.Area] = []
         if tpm is not None:
             from vmm import tpm as support
 
             tpm.reset()
-            extra = support.acpi_tables(tpm, config)
+            extra += support.acpi_tables(tpm, config)
             areas = [support.log_area(tpm)]
         acpi = tables.assemble(PCI_IRQS, extra, display)
         self._told.tell(

@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True):
     tpm_interrupts: bool = False
     display: bool = False
     """Whether the guest has a screen."""
+    apic: bool = False
+    """Whether there are APICs."""
     bios: bool = False
     """Whether it starts from a BIOS."""
     bios_menu: bool = False
@@ -87,6 +89,7 @@ disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
 drives_support = LateImport("vmm.drives")
 display_support = LateImport("vmm.display")
+apic_support = LateImport("vmm.apic")
 bios_support = LateImport("vmm.firmware")
 screen_support = LateImport("vmm.screen")
 
@@ -98,6 +101,7 @@ def prepare() -> None:
     tpm_support.start()
     drives_support.start()
     display_support.start()
+    apic_support.start()
     bios_support.start()
     screen_support.start()
     gdb_support.start()
@@ -133,7 +137,10 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
         restart_on_reset=settings.on_reboot == "restart",
         tpm_interface=settings.tpm_interface,
         tpm_interrupts=settings.tpm_interrupts,
+        apic=settings.apic,
     )
+    if config.apic:
+        apic_support.load()
     memory = GuestMemory(Frame.create(env.system, config.memory).map().view)
     if services.tpm is not None:
         tpm_support.load()

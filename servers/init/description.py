@@ -155,6 +155,8 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     memory: str = "256MiB"
     engine: Literal["auto", "soft", "kvm"] = "auto"
     disks: list[DiskEntry] = []
+    apic: bool = False
+    """Whether it has APICs beside the older interrupt controllers."""
     bios: bool = False
     """Whether it starts from a BIOS, which boots from its disks, or starts the kernel."""
     bios_menu: bool = False
@@ -320,6 +322,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "append": vm.append,
                     "engine": vm.engine,
                     "disks": _disks(vm),
+                    "apic": vm.apic,
                     "bios": vm.bios,
                     "bios_menu": vm.bios_menu,
                     "on_reboot": vm.on_reboot,

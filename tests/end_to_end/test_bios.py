@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from images import cache
-from tests.end_to_end.rig import LINUX, cloister, command, needs_linux
+from tests.end_to_end.rig import LINUX, cloister, command, linux_arguments, needs_linux
 
 BIOS = cache.image("seabios") / "bios.bin"
 DISK = cache.image("grub-disk") / "disk.img"
@@ -116,3 +117,16 @@ def test_a_kernel_that_no_rom_can_start_is_refused() -> None:
     done = cloister("boot", "--bios", "--kernel", "guest:demo")
     assert done.returncode == 1
     assert "bzImage" in done.stderr
+
+
+@needs_linux
+def test_linux_uses_the_apics() -> None:
+    done = cloister(
+        *("boot", "--apic", "--timeout", "30"),
+        *linux_arguments("cat /proc/interrupts; poweroff -f"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "IO-APIC   2-edge      timer" in done.stdout
+    assert "XT-PIC" not in done.stdout
+    found = re.search(r"LOC: +(\d+)", done.stdout)
+    assert found is not None and int(found[1]) > 10

@@ -1,7 +1,7 @@
 """The tables themselves: RSDP, RSDT, XSDT, FADT, FACS and DSDT.
 
-ACPI Specification 6.4, 5.2.  There is no MADT: the board has no APIC, and a system that sees none
-uses the 8259s and one processor.  Tables that other devices bring are passed in.
+ACPI Specification 6.4, 5.2.  Tables that other devices bring are passed in, and the MADT of a board
+that has APICs: a system that sees none uses the 8259s and one processor.
 """
 
 from __future__ import annotations
