@@ -51,6 +51,8 @@ _INITRD, _COMMAND_LINE = (0x0A, 0x0B, 0x12), (0x13, 0x14, 0x15)
 SETUP_AT, COMMAND_LINE_AT = 0x1_0000, 0x2_0000
 ROOM_BELOW_TOP: Final = 256 << 10
 """Firmware keeps its tables at the end of memory."""
+OLDEST: Final = 0x203
+"""The version of Linux's boot protocol that first says where the initial RAM disk may be."""
 _HEAP: Final = 0x80
 
 
@@ -177,7 +179,7 @@ def items(memory: GuestMemory, kernel: bytes, initrd: bytes, append: str) -> dic
 
 def _kernel(memory: GuestMemory, kernel: bytes, initrd: bytes, append: str) -> dict[int, bytes]:
     """A kernel in the parts that a boot ROM puts into memory, and where to."""
-    header = linux.parse_header(kernel)
+    header = linux.parse_header(kernel, OLDEST)
     command_line = append.encode() + b"\0"
     setup = bytearray(kernel[: header.setup_size])
     top = min(memory.regions[0].length - ROOM_BELOW_TOP, header.initrd_max + 1)

@@ -2,8 +2,8 @@
 Debian's kernel, an initial RAM disk and memtest86+, which GRUB's menu offers.
 
 Built by an ordinary user and without mounting anything: GRUB's own ``grub-mkimage`` makes what goes
-before the first partition, ``mke2fs -d`` fills the file system.  Everything is shown at the first
-serial port and on the screen.
+before the first partition, ``mke2fs -d`` fills the file system.  GRUB speaks through the BIOS,
+which shows it on the screen or, if there is none, at the first serial port; the kernel does both.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ FIRST: Final = 2048
 PARTITION: Final = 48 << 20
 """Bytes of the partition."""
 LINUX_PARTITION, ACTIVE = 0x83, 0x80
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 _PACKAGES: Final = ("grub-pc-bin", "grub-common", "memtest86+")
 _GRUB: Final = "usr/lib/grub/i386-pc"
 _MODULES: Final = (
-    *("biosdisk", "part_msdos", "ext2", "serial", "terminal", "normal", "linux", "linux16"),
+    *("biosdisk", "part_msdos", "ext2", "normal", "linux", "linux16"),
     *("echo", "test", "reboot", "halt", "configfile", "ls", "cat"),
 )
 _EARLY: Final = """\
@@ -43,9 +43,6 @@ set root=(hd0,msdos1)
 set prefix=(hd0,msdos1)/boot/grub
 """
 _MENU: Final = """\
-serial --unit=0 --speed=115200
-terminal_input console serial
-terminal_output console serial
 set timeout=1
 menuentry "Debian GNU/Linux" {
     echo "Loading Linux ..."

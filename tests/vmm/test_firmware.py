@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import mmap
+import struct
 
 import pytest
 
 from images import cache
 from images.recipes import grub_disk, seabios
 from tests.vmm.backends import FileBlock, MemoryBlock
+from tests.vmm.boot.test_measured_boot import new_tpm, pcrs
 from tests.vmm.rig import Recorder, assemble
+from tpm.eventlog import SHA256, parse, replay
 from vmm.acpi import loader, tables
-from vmm.backends import Backends, Block, Firmware
+from vmm.backends import Backends, Block, Firmware, Tpm
 from vmm.board import Board
 from vmm.boot import BootError
+from vmm.boot.measure import LOG_SIZE
 from vmm.config import MIB, VmConfig
 from vmm.memory import GuestMemory
 from vmm.outcome import End
 from vmm.pacer import Waiter
+from vmm.snapshot import machine
 
 BIOS = cache.image(seabios.NAME) / seabios.BIOS
 LINUX_ROM = cache.image(seabios.NAME) / seabios.LINUX_ROM
@@ -43,6 +48,8 @@ class Machine:
         menu: bool = False,
         restart: bool = False,
         memory: int = 64 * MIB,
+        apic: bool = False,
+        tpm: Tpm | None = None,
     ) -> None:
         self.serial, self.log = Recorder(), Recorder()
         waiter = Waiter()
@@ -50,9 +57,9 @@ class Machine:
             bios, log=self.log, menu=menu, order=tuple(("block", i) for i in range(len(blocks)))
         )
         self.board = Board(
-            VmConfig(memory=memory, restart_on_reset=restart),
+            VmConfig(memory=memory, restart_on_reset=restart, apic=apic),
             GuestMemory(memoryview(mmap.mmap(-1, memory))),
-            Backends(self.serial, blocks, firmware=firmware),
+            Backends(self.serial, blocks, tpm=tpm, firmware=firmware),
             idle=waiter.idle,
             wake=waiter.wake,
         )
@@ -83,9 +90,9 @@ PM_ON = (
 
 def test_a_processor_starts_at_the_reset_vector() -> None:
     hello = "".join(f"mov al, {octet}; out dx, al;" for octet in b"up\n")
-    machine = Machine(rom(f"mov dx, 0x402; {hello} {PM_ON} {OFF}"))
-    assert machine.run() is End.POWER_OFF
-    assert machine.log.text == "up\n"
+    found = Machine(rom(f"mov dx, 0x402; {hello} {PM_ON} {OFF}"))
+    assert found.run() is End.POWER_OFF
+    assert found.log.text == "up\n"
 
 
 def test_a_reset_starts_again_from_rom() -> None:
@@ -100,9 +107,9 @@ def test_a_reset_starts_again_from_rom() -> None:
         f"{shadow} mov byte ptr [0x8000], 5; mov dx, 0x402; mov al, [0x8000]; add al, 0x30;"
         "out dx, al; mov al, 10; out dx, al; mov dx, 0xcf9; mov al, 6; out dx, al; hlt"
     )
-    machine = Machine(rom(source), until=b"0\n5\n0\n", restart=True)
-    assert machine.run() is End.STOPPED
-    assert machine.log.text.startswith("0\n5\n0\n")
+    found = Machine(rom(source), until=b"0\n5\n0\n", restart=True)
+    assert found.run() is End.STOPPED
+    assert found.log.text.startswith("0\n5\n0\n")
 
 
 @pytest.mark.parametrize("bios", [b"", bytes(1 << 12), bytes((1 << 17) + 1), bytes(32 << 20)])
@@ -154,26 +161,26 @@ def test_tables_for_the_loader_add_up_after_it() -> None:
 
 @needs_seabios
 def test_seabios_finds_the_board() -> None:
-    machine = Machine(BIOS.read_bytes(), MemoryBlock(4096), until=b"not a bootable disk")
-    assert machine.run() is End.STOPPED
-    log = machine.log.text
-    for found in (
+    found = Machine(BIOS.read_bytes(), MemoryBlock(4096), until=b"not a bootable disk")
+    assert found.run() is End.STOPPED
+    log = found.log.text
+    for line in (
         "Running on QEMU (i440fx)",
         "QEMU fw_cfg DMA interface supported",
         "PIIX3/PIIX4 init",
         "Using pmtimer, ioport 0x608",
         "/pci@i0cf8/scsi@2/disk@0,0",
     ):
-        assert found in log
-    assert "Booting from Hard Disk" in machine.serial.text
+        assert line in log
+    assert "Booting from Hard Disk" in found.serial.text
 
 
 @needs_seabios
 def test_seabios_asks_what_to_boot_from() -> None:
-    machine = Machine(
+    found = Machine(
         BIOS.read_bytes(), MemoryBlock(4096), until=b"Press ESC for boot menu", menu=True
     )
-    assert machine.run() is End.STOPPED
+    assert found.run() is End.STOPPED
 
 
 @needs_seabios
@@ -183,26 +190,60 @@ def test_seabios_survives_a_reset() -> None:
     sector = assemble("mov dx, 0xcf9; mov al, 6; out dx, al; hlt", 0x7C00, 16)
     disk.data[: len(sector)] = sector
     disk.data[510:512] = b"\x55\xaa"
-    machine = Machine(BIOS.read_bytes(), disk, restart=True)
+    found = Machine(BIOS.read_bytes(), disk, restart=True)
     starts = b"SeaBIOS (version"
 
     def heard(text: bytes) -> None:
         if text.count(starts) >= 3:
-            machine.board.stop()
+            found.board.stop()
 
-    machine.serial.heard = heard
-    assert machine.run() is End.STOPPED
-    assert machine.serial.text.count(starts.decode()) >= 3
+    found.serial.heard = heard
+    assert found.run() is End.STOPPED
+    assert found.serial.text.count(starts.decode()) >= 3
 
 
 @needs_disk
 def test_grub_starts_the_kernel_on_a_disk() -> None:
-    machine = Machine(
+    found = Machine(
         BIOS.read_bytes(),
         FileBlock(DISK, read_only=True),
         until=b"Run /init as init process",
         memory=256 * MIB,
     )
-    assert machine.run() is End.STOPPED
-    assert "GRUB" in machine.serial.text
-    assert "Linux version 6" in machine.serial.text
+    assert found.run() is End.STOPPED
+    assert "GRUB" in found.serial.text
+    assert "Linux version 6" in found.serial.text
+
+
+@needs_seabios
+@pytest.mark.parametrize("apic", [False, True])
+def test_firmware_goes_on_in_another_board(apic: bool) -> None:
+    bios, menu, end = BIOS.read_bytes(), b"Press ESC for boot menu", b"not a bootable disk"
+    first = Machine(bios, MemoryBlock(4096), until=menu, menu=True, apic=apic)
+    first.board.load_bios()
+    first.board.run()
+    saved, memory = machine.save(first.board), bytes(first.board.memory.buffer)
+    first.board.close()
+    second = Machine(bios, MemoryBlock(4096), until=end, menu=True, apic=apic)
+    second.board.load_bios()
+    second.board.memory.buffer[:] = memory
+    machine.restore(second.board, saved)
+    assert second.board.run().end is End.STOPPED
+    second.board.close()
+    assert "SeaBIOS (version" not in second.serial.text
+    assert "Booting from Hard Disk" in second.serial.text
+
+
+@needs_seabios
+def test_seabios_measures_into_a_tpm() -> None:
+    """It leaves a log where the table says, and the PCRs are what the log says."""
+    tpm = new_tpm()
+    found = Machine(BIOS.read_bytes(), MemoryBlock(4096), until=b"not a bootable disk", tpm=tpm)
+    assert found.run() is End.STOPPED
+    memory = found.board.memory
+    table = memory.read(0, memory.size).rindex(b"TPM2")
+    (at,) = struct.unpack_from("<Q", memory.read(table + 68, 8))
+    events = parse(memory.read(at, LOG_SIZE)).events
+    assert len(events) > 8
+    values = replay(events, SHA256)
+    assert pcrs(tpm, SHA256, 32) == {number: values[number] for number in range(16)}

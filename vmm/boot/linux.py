@@ -22,6 +22,8 @@ SETUP_END = 0x202
 MAGIC = b"HdrS"
 MIN_VERSION = 0x20A
 """2.10: the first with ``pref_address`` and ``init_size``; Linux 2.6.31."""
+HEADER_END = 0x268
+"""Where the header of ``MIN_VERSION`` ends in the file."""
 LOADED_HIGH = 1
 XLF_KERNEL_64 = 1
 
@@ -58,36 +60,42 @@ class Header(NamedTuple):
     init_size: int
 
 
-def parse_header(image: bytes) -> Header:
-    """Read the setup header; raise ``BootError`` for what is no bzImage that can be started."""
-    if len(image) < 0x268:
+def parse_header(image: bytes, oldest: int = MIN_VERSION) -> Header:
+    """Read the setup header; raise ``BootError`` for what is no bzImage that can be started.
+
+    A loader that needs less may take an ``oldest`` version of the protocol that is older than
+    ours; fields that the header does not have are zero.
+    """
+    if len(image) < HEADER_END:
         raise BootError(f"the kernel is no bzImage: it has only {len(image)} bytes")
     if image[SETUP_END : SETUP_END + 4] != MAGIC:
         raise BootError("the kernel is no bzImage: the setup header's magic number is missing")
     (version,) = struct.unpack_from("<H", image, 0x206)
-    if version < MIN_VERSION:
+    if version < oldest:
         raise BootError(
-            f"the kernel's boot protocol {version >> 8}.{version & 0xFF:02} is older than 2.10"
+            f"the kernel's boot protocol {version >> 8}.{version & 0xFF:02} is older than "
+            f"{oldest >> 8}.{oldest & 0xFF}"
         )
     if not image[0x211] & LOADED_HIGH:
         raise BootError("the kernel is a zImage, which loads low; only bzImages can be started")
     setup_size = ((image[0x1F1] or 4) + 1) * 512
     end = SETUP_END + image[0x201]
     (paragraphs,) = struct.unpack_from("<I", image, 0x1F4)
+    fields = image[:end].ljust(HEADER_END, b"\0")
     header = Header(
         setup_size,
         end,
         version,
-        struct.unpack_from("<I", image, 0x22C)[0],
-        struct.unpack_from("<I", image, 0x238)[0],
-        struct.unpack_from("<H", image, 0x236)[0] if version >= 0x20C else 0,
-        *struct.unpack_from("<II", image, 0x248),
-        *struct.unpack_from("<QI", image, 0x258),
+        struct.unpack_from("<I", fields, 0x22C)[0],
+        struct.unpack_from("<I", fields, 0x238)[0],
+        struct.unpack_from("<H", fields, 0x236)[0] if version >= 0x20C else 0,
+        *struct.unpack_from("<II", fields, 0x248),
+        *struct.unpack_from("<QI", fields, 0x258),
     )
     wanted = setup_size + 16 * paragraphs
     if len(image) + 15 < wanted:  # the last paragraph may be cut
         raise BootError(f"the kernel is truncated: {len(image)} bytes of {wanted}")
-    if not 0x268 <= end <= setup_size:
+    if not (HEADER_END if version >= MIN_VERSION else 0x230) <= end <= setup_size:
         raise BootError("the kernel's setup header has an impossible length")
     return header
 
