@@ -246,7 +246,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
         tpm_state=_tpm_state(args),
         display=screens.wanted(args),
         autostart=True,
-        on_reboot="stop",
+        on_reboot="restart" if args.bios else "stop",
     )
     try:
         parse_size(args.memory, "--memory")

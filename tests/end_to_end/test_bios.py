@@ -24,8 +24,9 @@ needs_disk = pytest.mark.skipif(
 )
 
 
-def _typed(*arguments: str, prompt: bytes, typed: bytes) -> tuple[int, str]:
-    """Run a command and type when it prompts; its status and all that it says."""
+def _typed(*arguments: str, prompt: bytes, typed: bytes, again: bytes = b"") -> tuple[int, str]:
+    """Run a command and type when it prompts for the first time, and for the second; its status
+    and all that it says."""
     pipes = subprocess.PIPE
     with subprocess.Popen(
         command(*arguments), stdin=pipes, stdout=pipes, stderr=subprocess.STDOUT
@@ -35,10 +36,10 @@ def _typed(*arguments: str, prompt: bytes, typed: bytes) -> tuple[int, str]:
         late.start()
         said = bytearray()
         while data := os.read(running.stdout.fileno(), 4096):
-            waited = prompt in said
+            prompts = said.count(prompt)
             said += data
-            if prompt in said and not waited:
-                running.stdin.write(typed)
+            if said.count(prompt) > prompts:
+                running.stdin.write(again if prompts else typed)
                 running.stdin.flush()
         late.cancel()
         return running.wait(), said.decode(errors="replace")
@@ -60,6 +61,20 @@ def test_a_disk_boots_by_way_of_grub(tmp_path: Path, interface: str) -> None:
     assert "Linux version 6" in said
     assert "reboot: Power down" in said
     assert "Running on QEMU (i440fx)" in log.read_text()
+
+
+@needs_bios
+@needs_disk
+def test_a_reboot_begins_with_the_bios_again() -> None:
+    code, said = _typed(
+        *("boot", "--bios", "--disk", f"{DISK}:ro"),
+        prompt=b"/root # ",
+        typed=b"reboot -f\n",
+        again=b"poweroff -f\n",
+    )
+    assert code == 0, said
+    assert said.count("Booting from Hard Disk") == 2
+    assert said.count("init started") == 2
 
 
 @needs_bios

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.vmm.rig import Cpu
 from vmm.engine.interface import Exit
+from vmm.engine.unicorn.engine import UnicornEngine
 
 AT = 0xE000_0000
 SIZE = 0x10000
@@ -117,4 +119,27 @@ def test_code_runs_in_a_read_only_window_and_may_be_changed_in_another() -> None
         "mov byte ptr [rdi + 1], 7; out 0x30, al; call rdi; hlt"
     )
     assert (cpu.engine.get_registers().general[3] & 0xFF, cpu.rax & 0xFF) == (1, 7)
+    cpu.engine.close()
+
+
+def test_no_two_pieces_of_memory_have_one_address_in_the_library() -> None:
+    """A small piece, a large one, then windows: the library itself would give addresses twice."""
+    cpu = Windowed()
+    cpu.engine.close()
+    cpu.engine = engine = UnicornEngine(cpu)
+    for start, end in ((0, 0x20000), (0x20000, 4 << 20)):
+        engine.map_ram(start, cpu.memory.buffer, start, end - start)
+    engine.map_mmio(4 << 20, (1 << 52) - (4 << 20))
+    code = bytes.fromhex("b001c3")  # mov al, 1; ret
+    cpu.memory.write(0x21000, code)
+    cpu.window[0x1000 : 0x1000 + 3] = bytes.fromhex("b002c3")
+    cpu.window[SIZE + 0x1000 : SIZE + 0x1000 + 3] = bytes.fromhex("b003c3")
+    cpu.run_64(
+        f"mov edi, 0x21000; mov esi, {AT + 0x1000}; xor ebx, ebx;"
+        "call rdi; mov bl, al; out 0x20, al; call rsi; shl ebx, 8; mov bl, al;"
+        "out 0x21, al; call rsi; shl ebx, 8; mov bl, al; hlt"
+    )
+    assert cpu.engine.get_registers().general[3] == 0x010203
+    pieces = sorted((start + at, end + at) for start, end, at in engine._ram_map)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(pieces))
     cpu.engine.close()

@@ -99,7 +99,7 @@ class UnicornEngine:
         self._a20 = True
         self._ram: list[object] = []
         self._ram_map: list[tuple[int, int, int]] = []  # start, end, RAM address minus gpa
-        self._ram_pages = 0
+        self._ram_pages = 0  # of RAM and of windows
         self._windows: dict[tuple[int, int], int] = {}  # host address, length -> region
         self._read_only: set[int] = set()  # regions
         self._shown: dict[int, tuple[int, tuple[int, int, int]]] = {}  # gpa -> region, RAM map
@@ -289,14 +289,28 @@ class UnicornEngine:
                 ctypes.c_void_p(address),
             )
         )
-        self._calls.qemu_ram_addr_from_host_x86_64.restype = ctypes.c_uint64
-        at = self._calls.qemu_ram_addr_from_host_x86_64(self._uc, ctypes.c_void_p(address))
-        if at < self._ram_pages << 12 or at & 0xFFF:
-            raise EngineError("the software engine's library orders its memory in an unknown way")
+        offset_in_block = ctypes.c_uint64()
+        self._calls.qemu_ram_block_from_host_x86_64.restype = ctypes.c_uint64
+        block = self._calls.qemu_ram_block_from_host_x86_64(
+            self._uc, ctypes.c_void_p(address), ctypes.c_int(0), ctypes.byref(offset_in_block)
+        )
+        at = self._place(block, address, length)
         self._ram_map.append((gpa, gpa + length, at - gpa))
-        self._ram_pages = at + length >> 12
         self._code_pages = ctypes.create_string_buffer(self._ram_pages + _WINDOW_PAGES)
         UnicornEngine._current = None
+
+    def _place(self, block: int, address: int, length: int) -> int:
+        """Give a block of RAM an address among all RAM, by which translated code is known.
+
+        The library may give one twice, if a block is larger than one before it.
+        """
+        host = ctypes.c_uint64.from_address(block + wheel.BLOCK_HOST) if block else None
+        if host is None or host.value != address:
+            raise EngineError("the software engine's library orders its memory in an unknown way")
+        at = self._ram_pages << 12
+        ctypes.c_uint64.from_address(block + wheel.BLOCK_OFFSET).value = at
+        self._ram_pages += length >> 12
+        return at
 
     def map_mmio(self, gpa: int, length: int) -> None:
         self._check(
@@ -328,7 +342,6 @@ class UnicornEngine:
         # One region for both kinds: the library knows translated code by the memory it is in.
         self._set_read_only(region, read_only)
         self._add(region, gpa)
-        self._calls.memory_region_get_ram_addr_x86_64.restype = ctypes.c_uint64
         at = self._calls.memory_region_get_ram_addr_x86_64(ctypes.c_void_p(region))
         self._shown[gpa] = region, (gpa, gpa + length, at - gpa)
         self._ram_map.append(self._shown[gpa][1])
@@ -349,6 +362,11 @@ class UnicornEngine:
             raise EngineError("the software engine has no room for a window")
         container = ctypes.c_uint64.from_address(region + wheel.REGION_CONTAINER)
         if container.value != self._memory().value:
+            raise EngineError("the software engine's library keeps its memory elsewhere")
+        block = ctypes.c_uint64.from_address(region + wheel.REGION_BLOCK).value
+        at = self._place(block, address, length)
+        self._calls.memory_region_get_ram_addr_x86_64.restype = ctypes.c_uint64
+        if self._calls.memory_region_get_ram_addr_x86_64(ctypes.c_void_p(region)) != at:
             raise EngineError("the software engine's library keeps its memory elsewhere")
         return int(region)
 

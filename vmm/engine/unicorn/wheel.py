@@ -76,6 +76,11 @@ UC_SYSTEM_MEMORY = 0x1D0
 REGION_CONTAINER = 0x20
 """In a region of memory: the region that it is in"""
 
+REGION_BLOCK = 0x08
+"""In a region of RAM: its block"""
+BLOCK_HOST, BLOCK_OFFSET = 0x08, 0x10
+"""In a block of RAM: where it is in this process, and its address among all RAM"""
+
 CC_OP_EFLAGS = 1
 FLAGS_ARITHMETIC = 0x8D5
 """CF PF AF ZF SF OF: the flags that the translator keeps apart from eflags"""
