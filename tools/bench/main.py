@@ -52,6 +52,12 @@ def _block(args: argparse.Namespace) -> Numbers:
     return block.measure(args.runs or block.RUNS)._asdict()
 
 
+def _stress(args: argparse.Namespace) -> Numbers:
+    from tools.bench import stress
+
+    return stress.measure(args.runs or stress.RUNS)._asdict()
+
+
 def _tpm(args: argparse.Namespace) -> Numbers:
     from tools.bench import tpm
 
@@ -119,6 +125,34 @@ def _is_slow(numbers: Numbers) -> bool:
     return any(r < numbers["limit"] for row in numbers["ratios"].values() for r in row.values())
 
 
+def _show_stress(numbers: Numbers) -> None:
+    for title, kind, limit in (
+        ("in a guest, seconds", "s", "limit"),
+        ("resident of the process, MiB", "mib", "memory_limit"),
+    ):
+        ratios = numbers["ratios" if kind == "s" else "memory_ratios"]
+        peer = numbers[f"qemu_tcg_{kind}"]
+        rows = [
+            (
+                name,
+                f"{found:.2f}",
+                *((f"{peer[name]:.2f}", f"{ratios[name]:.2f}") if peer else "--"),
+            )
+            for name, found in numbers[f"cloister_{kind}"].items()
+        ]
+        render.table((title, "cloister", "qemu, tcg", "ratio"), rows)
+        print(f"the limit is {numbers[limit]:.1f}\n")
+    if not numbers["ratios"]:
+        print("QEMU is not installed")
+
+
+def _is_heavy(numbers: Numbers) -> bool:
+    ratios, memory = numbers["ratios"], numbers["memory_ratios"]
+    return bool(ratios) and (
+        ratios["all"] > numbers["limit"] or max(memory.values()) > numbers["memory_limit"]
+    )
+
+
 def _show_cpu(numbers: Numbers) -> None:
     render.table(("guest loop", "MIPS"), [(name, f"{mips:.0f}") for name, mips in numbers.items()])
 
@@ -174,6 +208,10 @@ BENCHMARKS = {
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
     "block": Benchmark(
         "a guest's disk through virtio and IDE, beside QEMU's TCG", _block, _show_block, _is_slow
+    ),
+    "stress": Benchmark(
+        "processes, gzip and hashes in a guest, and its memory, beside QEMU's TCG",
+        *(_stress, _show_stress, _is_heavy),
     ),
     "tpm": Benchmark("TPM 2.0 commands, beside Debian's swtpm", _tpm, _show_tpm),
     "load": Benchmark(
