@@ -41,7 +41,9 @@ MOST_TPMS = 16
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kernel", metavar="K", help="kernel image: a bzImage, or guest:NAME (or else --bios)"
+        "--kernel",
+        metavar="K",
+        help="a bzImage, a multiboot or PVH kernel, or guest:NAME (or else --bios)",
     )
     parser.add_argument("--initrd", metavar="I", help="initial RAM disk")
     parser.add_argument("--append", default="", metavar="A", help="the kernel's command line")

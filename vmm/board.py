@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vmm.acpi import tables
 from vmm.backends import Backends, Firmware
-from vmm.boot import BootError, linux, multiboot
+from vmm.boot import BootError, linux, multiboot, pvh
 from vmm.bus import MmioBus, PortBus
 from vmm.clock import SECOND, Clock, GuestClock, TimerQueue
 from vmm.config import VmConfig
@@ -292,6 +292,15 @@ class Board:
 
         self._load(load)
 
+    def load_pvh(self, kernel: bytes, initrd: bytes = b"") -> None:
+        """Put a PVH kernel into memory, to be started by ``run``."""
+
+        def load(memory: GuestMemory) -> Registers:
+            self._prepare_memory(kernel, initrd)
+            return pvh.load(memory, kernel, initrd, self.config.append, rsdp=linux.ACPI_START)
+
+        self._load(load)
+
     def load_bios(self, kernel: bytes = b"", initrd: bytes = b"") -> None:
         """Let ``run`` start the firmware, which may be asked to start a Linux kernel."""
         bios = self._bios
@@ -322,9 +331,11 @@ class Board:
         )
 
     def load_kernel(self, kernel: bytes, initrd: bytes = b"") -> None:
-        """Put a kernel of either kind into memory."""
+        """Put a kernel of any kind into memory."""
         if multiboot.is_multiboot(kernel):
             self.load_multiboot(kernel, initrd)
+        elif pvh.is_elf64(kernel):
+            self.load_pvh(kernel, initrd)
         else:
             self.load_linux(kernel, initrd)
 

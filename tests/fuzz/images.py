@@ -10,8 +10,9 @@ from typing import Final
 from tests.fuzz.source import Source
 from tests.vmm.boot.test_linux_boot import bzimage, elf, pack_xz
 from tests.vmm.boot.test_multiboot import elf32
+from tests.vmm.boot.test_pvh import vmlinux
 from tests.vmm.rig import new_memory
-from vmm.boot import BootError, linux, multiboot
+from vmm.boot import BootError, linux, multiboot, pvh
 from vmm.boot.payload import unpack
 from vmm.config import MIB
 from vmm.engine.interface import Registers
@@ -40,6 +41,7 @@ def bases() -> tuple[bytes, ...]:
         bzimage(elf() + bytes(8)),
         _flat(),
         elf32(b"\x90\xf4"),
+        vmlinux(),
     )
 
 
@@ -65,6 +67,8 @@ def load(image: bytes, module: bytes, command_line: str, randomise: bool) -> Non
     try:
         if multiboot.is_multiboot(image):
             _check(multiboot.load(memory, image, module, command_line))
+        elif pvh.is_elf64(image):
+            _check(pvh.load(memory, image, module, command_line, rsdp=linux.ACPI_START))
         else:
             rsdp = linux.ACPI_START
             found = linux.load(memory, image, module, command_line, rsdp=rsdp, randomise=randomise)

@@ -174,18 +174,23 @@ def _boot_params(
     struct.pack_into("<I", params, 0x228, COMMAND_LINE_AT)
     struct.pack_into("<I", params, 0x214, header.preferred_address)
     struct.pack_into("<Q", params, BP_ACPI_RSDP, rsdp)
+    entries = memory_map(memory, rsdp)
+    params[BP_E820_COUNT] = len(entries)
+    for i, entry in enumerate(entries):
+        struct.pack_into("<QQI", params, BP_E820 + 20 * i, *entry)
+    return bytes(params)
+
+
+def memory_map(memory: GuestMemory, rsdp: int) -> list[tuple[int, int, int]]:
+    """Start, length and kind of each range of addresses, kinds as ACPI has them (15.1)."""
     entries = [
         (0, LOW_TOP, E820_RAM),
         (LOW_TOP, 0xA_0000 - LOW_TOP, E820_RESERVED),
         (ACPI_START, ACPI_END - ACPI_START, E820_ACPI if rsdp else E820_RESERVED),
         (HIGH_MEMORY, memory.regions[0].length - HIGH_MEMORY, E820_RAM),
     ]
-    if len(memory.regions) > 1:
-        entries.append((HIGH_START, memory.regions[1].length, E820_RAM))
-    params[BP_E820_COUNT] = len(entries)
-    for i, entry in enumerate(entries):
-        struct.pack_into("<QQI", params, BP_E820 + 20 * i, *entry)
-    return bytes(params)
+    entries += [(HIGH_START, region.length, E820_RAM) for region in memory.regions[1:]]
+    return entries
 
 
 def _load_unpacked(memory: GuestMemory, header: Header, image: bytes) -> int | None:
@@ -216,7 +221,7 @@ def load_elf64(memory: GuestMemory, elf: bytes) -> int:
         )
         if kind == 1:
             if offset + in_file > len(elf) or in_memory < in_file:
-                raise BootError("the kernel's payload is damaged: a segment lies outside the file")
+                raise BootError("the kernel is damaged: a segment lies outside the file")
             window = memory.view(address, in_memory)
             window[:in_file] = contents[offset : offset + in_file]
     return int(entry)
