@@ -131,7 +131,7 @@ def _file(entry: DeviceEntry, source: Source) -> DeviceConfig:
     )
 
 
-def _paths() -> list[str]:
+def import_path() -> list[str]:
     """The import path of user-mode programs: the code, and the installed packages."""
     packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return [str(ROOT), *sorted(packages)]
@@ -230,7 +230,9 @@ def boot_host(boot_config: BootConfig, weak: bool = False) -> HostSystem:
 
     bytecode.refresh(ROOT)
     try:
-        boot_config, descriptors = prepared(boot_config, _paths(), layers.lacking() if weak else ())
+        boot_config, descriptors = prepared(
+            boot_config, import_path(), layers.lacking() if weak else ()
+        )
     except LackingLayers as error:
         raise UserError(_what_is_missing() or f"this host lacks {error}") from None
     try:
@@ -245,7 +247,7 @@ def _start(boot_config: BootConfig, descriptors: list[int]) -> HostSystem:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     main = ROOT / "kernel" / "machine" / "host" / "main.py"
-    command = [sys.executable, "-I", "-S", str(main), *_paths()]
+    command = [sys.executable, "-I", "-S", str(main), *import_path()]
     with theirs:
         kernel = _spawn(command, theirs)
     try:

@@ -91,9 +91,7 @@ def code(answer: bytes) -> int:
 
 
 @contextmanager
-def running(
-    arguments: Sequence[str], fds: Sequence[int] = ()
-) -> Iterator[subprocess.Popen[str]]:
+def running(arguments: Sequence[str], fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[str]]:
     """A program that runs until the test is over."""
     process = subprocess.Popen(
         arguments,

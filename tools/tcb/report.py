@@ -15,7 +15,7 @@ from typing import Any, Final
 from servers.init.description import DescriptionError, Plan, ProcessPlan, plan
 from tools.errors import UserError
 from tools.system import ROOT, Source
-from tools.tcb.lines import source_lines
+from tools.tcb.code.lines import source_lines
 from tools.tcb.modules import Code, follow
 
 KERNEL: Final = "kernel"

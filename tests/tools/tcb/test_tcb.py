@@ -11,7 +11,7 @@ from servers.init.description import Description, ProcessEntry
 from tools import cli
 from tools.errors import UserError
 from tools.system import ROOT, Source
-from tools.tcb.lines import source_lines
+from tools.tcb.code.lines import source_lines
 from tools.tcb.modules import follow
 from tools.tcb.report import Report, report
 
@@ -97,14 +97,6 @@ def test_a_table_says_what_is_not_counted(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "Not counted: the packages (" in shown
     assert "CPython" in shown or "PyPy" in shown
-
-
-def test_source_lines_have_code_on_them(tmp_path: Path) -> None:
-    file = tmp_path / "sample.py"
-    file.write_text(
-        '"""Doc\nstring."""\n\n# comment\nx = """a\nb"""\n\n\ndef f():\n    """Doc."""\n'
-    )
-    assert source_lines(file) == 3
 
 
 def test_imports_are_followed_as_far_as_they_are_ours(tmp_path: Path) -> None:
