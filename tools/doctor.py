@@ -27,6 +27,7 @@ PACKAGES: Final = (
     "msgpack",
     "msgspec",
     "prompt_toolkit",
+    "pygount",
     "pyseccomp",
     "rich",
     "unicorn",

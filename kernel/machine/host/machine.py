@@ -157,9 +157,9 @@ class Machine:
         self._close_channel(thread)
         self._give_up(thread.space.machine)
 
-    def _give_up(self, process: Process) -> None:
-        """A process that has closed a channel is ending, for a reason that is yet to be seen."""
-        self.after(_ENDING, partial(process.kill, "closed its channel"))
+    def _give_up(self, process: Process, why: str = "closed its channel") -> None:
+        """A process that cannot be reached is ending, it seems, for a reason yet to be seen."""
+        self.after(_ENDING, partial(process.kill, why))
 
     def _ended(self, process: Process) -> None:
         """A process is no more."""
@@ -210,8 +210,7 @@ class Machine:
                 self._watch(process.listener, partial(self._broke_rule, process))
             process.notify(*birth)
         except OSError as error:
-            if not process.has(os.WEXITED):
-                process.kill(f"its system calls cannot be watched: {error.strerror}")
+            self._give_up(process, f"its system calls cannot be watched: {error.strerror}")
 
     def _broke_rule(self, process: Process) -> None:
         """The process is held in a system call of the host that is forbidden."""
@@ -283,10 +282,10 @@ class Machine:
                 if resource is not None and thread in self._channels:
                     answer = self._hand_over(effect)
                 _write(thread.machine, pack(answer))
-            except (BlockingIOError, BrokenPipeError):  # or it is ending, which is yet to be seen
+            except (BlockingIOError, BrokenPipeError):
                 if thread is self._operator:
                     raise Halt("The tool does not read its answers.") from None
-                self.after(_ENDING, partial(thread.space.machine.kill, "does not read its answers"))
+                self._give_up(thread.space.machine, "does not read its answers")
             except OSError:
                 pass  # it is gone: its end will tell
 
