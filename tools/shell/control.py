@@ -97,9 +97,12 @@ def _settled(session: Session, reader: AuditReader) -> int:
 
 
 def tcb(session: Session, words: list[str]) -> None:
-    from tools.tcb.main import print_report
+    from tools.tcb import show
+    from tools.tcb.report import report
+    from tools.tcb.systems.description import described
 
     vms = [process.name for process in session.plan.processes if process.vm]
     if not words and not vms:
         raise UserError("name a process")
-    print_report(session.source, words[0] if words else vms[-1])
+    graph = described(session.source.description)
+    show.report(report(graph, words[0] if words else f"vm:{vms[-1]}"))

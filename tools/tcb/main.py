@@ -1,26 +1,55 @@
-"""``cloister tcb``: say how much code a process or guest has to trust, and why."""
+"""``cloister tcb``: say who has to be trusted, why, and how much code that is."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
-from tools import render
-from tools import system as systems
-from tools.arguments import add_system
-from tools.tcb.count import Tree, count
+from tools.tcb import show, whatif
+from tools.tcb.compare import compare
+from tools.tcb.count import count
+from tools.tcb.graph.closure import why
 from tools.tcb.report import report
+from tools.tcb.systems import source
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="what", metavar="report|count", required=True)
-    command = commands.add_parser("report", help="the trusted code base of one process or guest")
-    add_system(command)
-    command.add_argument(
-        "--for", dest="name", required=True, metavar="NAME", help="a process or guest"
+    commands = parser.add_subparsers(
+        dest="what", metavar="|".join(_COMMANDS), required=True, title="commands"
     )
-    command.add_argument("--json", action="store_true", help="print a JSON object")
+    command = commands.add_parser("report", help="who a subject trusts, and how much code that is")
+    _system(command)
+    _subject(command)
+    _without(command)
+    _json(command)
+    command = commands.add_parser("why", help="the capabilities that make one trusted by another")
+    command.add_argument("subject", metavar="SUBJECT", help="who trusts")
+    command.add_argument("member", metavar="MEMBER", help="who is trusted, perhaps")
+    command.add_argument("--system", default="default", help=source.HELP)
+    _without(command)
+    command = commands.add_parser("what-if", help="what another decomposition would change")
+    _system(command)
+    _subject(command)
+    for edit, (form, meaning) in whatif.HELP.items():
+        command.add_argument(
+            f"--{edit}",
+            dest="edits",
+            action="append",
+            default=[],
+            type=partial(_edit, edit),
+            metavar=form,
+            help=meaning,
+        )
+    _json(command)
+    command = commands.add_parser("compare", help="systems and published figures, side by side")
+    command.add_argument(
+        "columns", nargs="+", metavar="SYSTEM@SUBJECT|figure:NAME", help="what to compare"
+    )
+    _json(command)
     command = commands.add_parser("count", help="the source lines of any file or folder")
     command.add_argument("path", type=Path, metavar="PATH", help="what to count")
     command.add_argument(
@@ -29,60 +58,97 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a compile database: count what it compiles of the tree, as well",
     )
-    command.add_argument("--json", action="store_true", help="print a JSON object")
+    _json(command)
 
 
-def print_report(source: systems.Source, name: str) -> None:
-    """The report as a table, with what it leaves out named below."""
-    found = report(source, name)
-    rows = [
-        (
-            *(member.name, member.lines, member.because),
-            ", ".join(member.devices) or "-",
-            ", ".join(sorted(member.code.packages)) or "-",
+def _system(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "system", nargs="?", default="default", help=f"{source.HELP} (default: default)"
+    )
+
+
+def _subject(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--for",
+        dest="subject",
+        required=True,
+        metavar="SUBJECT",
+        help="a process, or a guest (vm:NAME), a disk (disk:VM.disk0), a device (device:NAME), "
+        "a virtual TPM (tpm:VM)",
+    )
+
+
+def _edit(name: str, text: str) -> tuple[str, str]:
+    return name, text
+
+
+def _without(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--without-wrappers",
+        action="store_true",
+        help="as if nothing were encrypted or authenticated",
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(json.dumps(found, indent=2))
+
+
+def _report(args: argparse.Namespace) -> None:
+    found = report(source.load(args.system), args.subject, not args.without_wrappers)
+    _print(found.json()) if args.json else show.report(found)
+
+
+def _why(args: argparse.Namespace) -> None:
+    graph = source.load(args.system)
+    found = why(graph, args.subject, args.member, not args.without_wrappers)
+    show.why(args.subject, args.member, found, graph.name)
+
+
+def _what_if(args: argparse.Namespace) -> None:
+    before = source.load(args.system)
+    after = whatif.edited(before, args.edits)
+    changed = whatif.changes(before, after, args.subject)
+    reports = report(before, args.subject), report(after, args.subject)
+    if args.json:
+        names = ("before", "after")
+        totals = {
+            name: {str(p): base.json()["totals"] for p, base in each.bases.items()}
+            for name, each in zip(names, reports, strict=True)
+        }
+        _print(
+            {"for": args.subject, "changes": {str(p): c.json() for p, c in changed.items()}}
+            | totals
         )
-        for member in found.members
-    ]
-    render.table(("member", "lines", "because", "devices", "packages"), rows)
-    print()
-    print(f"{name} trusts {found.lines} source lines; what several members load counts once.")
-    print(f"Not counted: the packages ({', '.join(found.packages)}),")
-    print(f"and the platform below all of it ({', '.join(found.platform)}).")
+    else:
+        show.changes(args.subject, changed, *reports)
 
 
-def print_count(tree: Tree) -> None:
-    """A tree's languages as a table."""
-    part = tree.configured
-    rows = [
-        (
-            language,
-            size["files"],
-            size["source_lines"],
-            part.lines.get(language, 0) if part else "-",
-        )
-        for language, size in tree.raw.json()["languages"].items()
-    ]
-    total = ("all", sum(tree.raw.files.values()), tree.raw.source_lines)
-    rows.append((*total, part.source_lines if part else "-"))
-    shown = 4 if part else 3
-    columns = ("language", "files", "source lines", "configured")
-    render.table(columns[:shown], [row[:shown] for row in rows])
-    if tree.skipped:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in tree.skipped.items())
-        print(f"\nnot counted: {left_out}")
+def _compare(args: argparse.Namespace) -> None:
+    found = compare(args.columns)
+    _print({"columns": [column.json() for column in found]}) if args.json else show.comparison(
+        found
+    )
+
+
+def _count(args: argparse.Namespace) -> None:
+    tree = count(args.path, args.compile_commands)
+    _print(tree.json()) if args.json else show.tree(tree)
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
+    "report": _report,
+    "why": _why,
+    "what-if": _what_if,
+    "compare": _compare,
+    "count": _count,
+}
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.what == "count":
-        tree = count(args.path, args.compile_commands)
-        if args.json:
-            print(json.dumps(tree.json(), indent=2))
-        else:
-            print_count(tree)
-        return 0
-    source = systems.load(args.system)
-    if args.json:
-        print(json.dumps(report(source, args.name).json(), indent=2))
-    else:
-        print_report(source, args.name)
+    _COMMANDS[args.what](args)
     return 0

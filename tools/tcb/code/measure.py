@@ -24,7 +24,11 @@ NATIVE: Final = "native"
 INTERPRETER: Final = "interpreter"
 HOST_KERNEL: Final = "host kernel"
 FIRMWARE: Final = "firmware"
-LAYERS: Final = (*map(str, Layer), NATIVE, INTERPRETER, HOST_KERNEL, FIRMWARE)
+GUEST: Final = "guest"
+"""A guest that is trusted by somebody, about which nothing is known."""
+OTHER: Final = "other systems"
+"""What is known by its figure alone, in models of other systems."""
+LAYERS: Final = (*map(str, Layer), NATIVE, INTERPRETER, HOST_KERNEL, FIRMWARE, GUEST, OTHER)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,17 @@ def kernel() -> Code:
     return _measure(loaded(KERNEL, runtime=False), 0)
 
 
+@cache
+def tool(module: str) -> Code:
+    """What a process of the person's tools runs, which no filter confines."""
+    return _measure(loaded(module, runtime=False), 0)
+
+
+def alone(layer: str, part: Part) -> Code:
+    """One part, without any platform."""
+    return Code({**dict.fromkeys(LAYERS, frozenset[Part]()), layer: frozenset([part])}, 0)
+
+
 def _measure(found: Loaded, system_calls: int) -> Code:
     counts = lines.counted(file for files in found.sources.values() for file in files)
     parts = {
@@ -96,7 +111,8 @@ def _measure(found: Loaded, system_calls: int) -> Code:
     }
     libraries = [(path, _library(path)) for path in found.libraries]
     parts[NATIVE] = frozenset(Part(str(p), known, elf.text_bytes(p)) for p, known in libraries)
-    return Code({**parts, **_platform(found.interpreter)}, system_calls)
+    empty = dict.fromkeys(LAYERS, frozenset[Part]())
+    return Code({**empty, **parts, **_platform(found.interpreter)}, system_calls)
 
 
 def _library(path: Path) -> int | None:

@@ -1,0 +1,1 @@
+"""Where graphs of authority come from: descriptions, running systems, models, other systems."""

@@ -1,0 +1,68 @@
+"""The graph of a system description: all its processes, as if all of them ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from servers.init.description import (
+    FROM_INIT,
+    INIT,
+    INIT_OFFERS,
+    Description,
+    DescriptionError,
+    Hold,
+    Plan,
+    ProcessPlan,
+    plan,
+)
+from tools.errors import UserError
+from tools.tcb.graph.model import Graph
+from tools.tcb.systems import rules
+from tools.tcb.systems.authority import Held, Holder, system
+
+
+def described(description: Description) -> Graph:
+    """A description's graph; raises ``UserError`` for one that is wrong."""
+    try:
+        planned, _ = plan(description)
+    except DescriptionError as error:
+        raise UserError(f"system {description.name}: {error}") from None
+    return system(planned.name, holders(planned))
+
+
+def holders(planned: Plan) -> list[Holder]:
+    """What each process of a plan holds."""
+    return [
+        Holder(
+            name=process.name,
+            program=process.program,
+            holds=[_held(hold, planned) for hold in process.holds],
+            executable=process.executable,
+            priority=process.priority,
+            limited=bool(process.budget),
+            vm=process.vm,
+            wrapped=_wrapped(process),
+        )
+        for process in planned.processes
+    ]
+
+
+def _held(hold: Hold, planned: Plan) -> Held:
+    if hold.device:
+        return Held(hold.name, hold.device, writable=hold.writable)
+    if hold.process == FROM_INIT:
+        return Held(hold.name, INIT, INIT_OFFERS[hold.offer])
+    server = planned.processes[hold.process]
+    return Held(hold.name, server.name, server.offers[hold.offer])
+
+
+def _wrapped(process: ProcessPlan) -> dict[str, frozenset[str]]:
+    if not process.vm:
+        return {}
+    config: dict[str, Any] = msgspec.msgpack.decode(process.config)
+    return {
+        f"disk{number}": frozenset(key for key in rules.WRAPPERS if disk.get(key))
+        for number, disk in enumerate(config["disks"])
+    }
