@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from tools.tcb import show, whatif
+from tools.tcb import check, show, whatif
 from tools.tcb.compare import compare
 from tools.tcb.count import count
 from tools.tcb.graph.closure import why
@@ -50,6 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "columns", nargs="+", metavar="SYSTEM@SUBJECT|figure:NAME", help="what to compare"
     )
     _json(command)
+    command = commands.add_parser("check", help="trusted code bases against agreed budgets")
+    command.add_argument(
+        "--budgets", type=Path, default=check.FILE, metavar="FILE", help="default: Cloister's own"
+    )
+    command.add_argument("--update", action="store_true", help="agree on what there is")
     command = commands.add_parser("count", help="the source lines of any file or folder")
     command.add_argument("path", type=Path, metavar="PATH", help="what to count")
     command.add_argument(
@@ -135,20 +141,32 @@ def _compare(args: argparse.Namespace) -> None:
     )
 
 
+def _check(args: argparse.Namespace) -> int:
+    found = check.measured(check.read(args.budgets))
+    if args.update:
+        check.write(found, args.budgets)
+        return 0
+    show.budgets(found)
+    complaints = [text for each in found for text in each.complaints()]
+    for text in complaints:
+        print(text, file=sys.stderr)
+    return 1 if complaints else 0
+
+
 def _count(args: argparse.Namespace) -> None:
     tree = count(args.path, args.compile_commands)
     _print(tree.json()) if args.json else show.tree(tree)
 
 
-_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int | None]]] = {
     "report": _report,
     "why": _why,
     "what-if": _what_if,
     "compare": _compare,
+    "check": _check,
     "count": _count,
 }
 
 
 def run(args: argparse.Namespace) -> int:
-    _COMMANDS[args.what](args)
-    return 0
+    return _COMMANDS[args.what](args) or 0

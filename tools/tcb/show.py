@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from tools import render
+from tools.tcb.check import Found
 from tools.tcb.code import measure
 from tools.tcb.code.loaded import Layer
 from tools.tcb.code.measure import Code
@@ -153,6 +154,19 @@ def comparison(columns: Sequence[Column]) -> None:
         if column.note:
             print(f"\n{column.note}", end="")
     print("\nI integrity, C confidentiality, A availability; source lines, and KiB of native code")
+
+
+def budgets(found: Sequence[Found]) -> None:
+    """Each trusted code base beside what was agreed on."""
+    rows = [
+        [
+            *(each.budget.system, each.budget.subject, str(each.budget.property)),
+            *(len(each.members), each.lines, each.budget.lines + each.budget.allowed),
+            "over" if any(each.complaints()) else "ok",
+        ]
+        for each in found
+    ]
+    render.table(("system", "for", "in", "members", "own lines", "at most", ""), rows)
 
 
 def _below(code: Code) -> list[object]:
