@@ -29,6 +29,7 @@ PACKAGES: Final = (
     "prompt_toolkit",
     "pygount",
     "pyseccomp",
+    "resvg-py",
     "rich",
     "unicorn",
 )

@@ -14,6 +14,7 @@ from tools.tcb import check, show, whatif
 from tools.tcb.compare import compare
 from tools.tcb.count import count
 from tools.tcb.graph.closure import why
+from tools.tcb.pictures import bars, network, page, svg
 from tools.tcb.report import report
 from tools.tcb.systems import source
 
@@ -27,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _subject(command)
     _without(command)
     _json(command)
+    _picture(command, "--graph", "draw the graph, with who is trusted marked")
+    _picture(command, "--bars", "draw how much code is trusted, by layer")
+    command.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one page with pictures, tables and reasons"
+    )
     command = commands.add_parser("why", help="the capabilities that make one trusted by another")
     command.add_argument("subject", metavar="SUBJECT", help="who trusts")
     command.add_argument("member", metavar="MEMBER", help="who is trusted, perhaps")
@@ -51,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "columns", nargs="+", metavar="SYSTEM@SUBJECT|figure:NAME", help="what to compare"
     )
     _json(command)
+    _picture(command, "--bars", "draw it, by layer")
     command = commands.add_parser("check", help="trusted code bases against agreed budgets")
     command.add_argument(
         "--budgets", type=Path, default=check.FILE, metavar="FILE", help="default: Cloister's own"
@@ -96,6 +103,11 @@ def _without(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _picture(parser: argparse.ArgumentParser, option: str, meaning: str) -> None:
+    form = "FILE.svg|FILE.png"
+    parser.add_argument(option, type=Path, metavar=form, help=meaning)
+
+
 def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
@@ -105,8 +117,16 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    found = report(source.load(args.system), args.subject, not args.without_wrappers)
+    graph = source.load(args.system)
+    found = report(graph, args.subject, not args.without_wrappers)
     _print(found.json()) if args.json else show.report(found)
+    if args.graph:
+        svg.save(network.network(graph, args.subject, not args.without_wrappers), args.graph)
+    if args.bars:
+        codes = {wanted: base.total for wanted, base in found.bases.items()}
+        svg.save(bars.bars(bars.rows(args.subject, codes)), args.bars)
+    if args.html:
+        svg.write(args.html, page.page(graph, found).encode())
 
 
 def _why(args: argparse.Namespace) -> None:
@@ -136,6 +156,9 @@ def _what_if(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     found = compare(args.columns)
+    if args.bars:
+        rows = [row for each in found for row in bars.rows(each.name, each.code)]
+        svg.save(bars.bars(rows), args.bars)
     _print({"columns": [column.json() for column in found]}) if args.json else show.comparison(
         found
     )
