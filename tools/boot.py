@@ -57,7 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F[:OPTION]...",
         help="a disk image, raw or qcow2; may be repeated.  Options: ro, to read alone; ide, ahci "
         "or virtio (default), what it is behind; raw or qcow2, if the header is not to be asked; "
-        "overlay=G, to write into G instead, which is made if it is not there",
+        "overlay=G, to write into G instead, which is made if it is not there; encrypt and "
+        "integrity, so that only the guest's own VMM can read it, and change it",
     )
     parser.add_argument(
         "--cdrom",

@@ -18,7 +18,7 @@ from tools.errors import UserError
 Interface = Literal["virtio", "ide", "ahci"]
 Format = Literal["", "raw", "qcow2"]
 
-SYNTAX: Final = "F[:ro][:ide|:ahci|:virtio][:raw|:qcow2][:overlay=G]"
+SYNTAX: Final = "F[:ro][:ide|:ahci|:virtio][:raw|:qcow2][:overlay=G][:encrypt][:integrity]"
 DEEPEST: Final = 16
 """Images in a chain of backing files at most."""
 SLACK: Final = 64 << 20
@@ -36,6 +36,9 @@ class Wanted(NamedTuple):
     overlay: str = ""
     """The file that takes what is written in place of ``path``."""
     cdrom: bool = False
+    encrypt: bool = False
+    integrity: bool = False
+    """Whether the VMM protects it; its store is beside the file that is written."""
 
 
 class Parts(NamedTuple):
@@ -61,6 +64,10 @@ def parse_disk(argument: str) -> Wanted:
             wanted = wanted._replace(writable=False)
         elif word.startswith("overlay="):
             wanted = wanted._replace(overlay=word.removeprefix("overlay="))
+        elif word == "encrypt":
+            wanted = wanted._replace(encrypt=True)
+        elif word == "integrity":
+            wanted = wanted._replace(integrity=True)
         elif word in ("raw", "qcow2"):
             wanted = wanted._replace(format=cast(Format, word))
         else:
@@ -70,7 +77,7 @@ def parse_disk(argument: str) -> Wanted:
     return wanted
 
 
-_WORDS: Final = frozenset(("ro", "virtio", "ide", "ahci", "raw", "qcow2"))
+_WORDS: Final = frozenset(("ro", "virtio", "ide", "ahci", "raw", "qcow2", "encrypt", "integrity"))
 
 
 def expand(wanted: list[Wanted]) -> Parts:
@@ -83,7 +90,13 @@ def expand(wanted: list[Wanted]) -> Parts:
         source = _chain(parts, f"{index}", _file(disk.path), disk.format, disk.writable, 0)
         parts.disks.append(
             DiskEntry(
-                source=source, writable=disk.writable, interface=disk.interface, cdrom=disk.cdrom
+                source=source,
+                writable=disk.writable,
+                interface=disk.interface,
+                cdrom=disk.cdrom,
+                encrypt=disk.encrypt,
+                integrity=disk.integrity,
+                store=f"{_file(disk.path)}.store",
             )
         )
     return parts

@@ -18,6 +18,14 @@ class DiskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interface: Literal["virtio", "ide", "ahci"] = "virtio"
     cdrom: bool = False
     """A CD-ROM drive, not behind ``virtio``."""
+    encrypt: bool = False
+    """Whether nobody else can read it."""
+    integrity: bool = False
+    """Whether nobody else can change it."""
+
+    @property
+    def protected(self) -> bool:
+        return self.encrypt or self.integrity
 
 
 class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -25,9 +25,10 @@ from vmm.engine.interface import EngineError, Registers
 from vmm.memory import GuestMemory
 from vmm.outcome import End, Outcome
 from vmm.pacer import Pacer, PacerFactory, SlicePacer, ThreadPacer
-from vmm.services import Services
+from vmm.services import Disk, Services
 
 if TYPE_CHECKING:
+    from vmm.protected.disk import ProtectedDisk
     from vmm.screen import Screen
 
 
@@ -91,6 +92,7 @@ drives_support = LateImport("vmm.drives")
 display_support = LateImport("vmm.display")
 apic_support = LateImport("vmm.apic")
 bios_support = LateImport("vmm.firmware")
+protected_support = LateImport("vmm.protected.disk")
 screen_support = LateImport("vmm.screen")
 
 
@@ -103,6 +105,7 @@ def prepare() -> None:
     display_support.start()
     apic_support.start()
     bios_support.start()
+    protected_support.start()
     screen_support.start()
     gdb_support.start()
 
@@ -144,7 +147,8 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     memory = GuestMemory(Frame.create(env.system, config.memory).map().view)
     if services.tpm is not None:
         tpm_support.load()
-    blocks, drives = _disks(services, settings)
+    protected = _protected(env, services, settings)
+    blocks, drives = _disks(protected, settings)
     if drives:
         drives_support.load()
     screen = _screen(env) if settings.display else None
@@ -175,6 +179,9 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
     load = board.load_bios if settings.bios else board.load_kernel
     load(_module(env, "kernel"), _module(env, "initrd"))
     services.serve(env, board.receive)
+    for disk in protected:
+        if not isinstance(disk, Disk):
+            disk.start()
     env.thread(lambda own: own.serve(_control(own, board), on="vm"), "control")
     if screen is None:
         return board.run()
@@ -232,10 +239,29 @@ def _firmware(env: Environment, settings: Settings) -> Firmware:
     )
 
 
-def _disks(services: Services, settings: Settings) -> tuple[tuple[Block, ...], tuple[Drive, ...]]:
+def _protected(
+    env: Environment, services: Services, settings: Settings
+) -> list[Disk | ProtectedDisk]:
+    """The disks, wrapped where they are to be."""
+    if not any(config.protected for config in settings.disks):
+        return [*services.disks]
+    protected_support.load()
+    from vmm.protected.disk import ProtectedDisk
+
+    return [
+        ProtectedDisk(env, f"disk{i}", disk, config.encrypt, config.integrity, services.say)
+        if config.protected
+        else disk
+        for i, (disk, config) in enumerate(zip(services.disks, settings.disks, strict=True))
+    ]
+
+
+def _disks(
+    disks: Sequence[Block], settings: Settings
+) -> tuple[tuple[Block, ...], tuple[Drive, ...]]:
     """Virtio disks, and those behind other interfaces."""
     blocks, drives = [], []
-    for disk, config in zip(services.disks, settings.disks, strict=True):
+    for disk, config in zip(disks, settings.disks, strict=True):
         if config.interface == "virtio":
             blocks.append(disk)
         else:

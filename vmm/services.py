@@ -217,6 +217,10 @@ class Services:
         ]
         self.tpm = GuestTpm(env, tpm) if tpm else None
 
+    def say(self, text: str) -> None:
+        """Tell the person something, among what the guest says."""
+        self.output.write(f"\r\ncloister: {text}\r\n".encode())
+
     def serve(self, env: Environment, receive: Callable[[bytes], None]) -> None:
         """Start the service thread; ``receive`` takes the console's input."""
         env.thread(lambda own: self._run(own, receive), "services")

@@ -14,6 +14,7 @@ Names of what a process holds::
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -46,6 +47,8 @@ LINUX_ROM: Final = "image:seabios/linuxboot.bin"
 """What lets a BIOS start a Linux kernel."""
 TPM_STATE: Final = "1MiB"
 TPM_KEY: Final = "4KiB"
+DISK_STORE: Final = "8MiB"
+DISK_KEY: Final = "4KiB"
 DISPLAY: Final = "display"
 """The display server's process, and its offer to guests."""
 DISPLAY_MEMORY: Final = "256MiB"
@@ -142,6 +145,13 @@ class DiskEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """What the guest finds it behind."""
     cdrom: bool = False
     """It is a disc in a CD-ROM drive, behind ``ide`` or ``ahci``."""
+    encrypt: bool = False
+    """Whether the VMM encrypts it, so that nobody else can read it."""
+    integrity: bool = False
+    """Whether the VMM checks what it reads, so that nobody else can change it."""
+    store: str = ""
+    """Where what makes either possible is kept, which the VMM alone has: a file as of a device,
+    the key beside it, in ``.key``.  Empty for ``state:`` and the disk's name with ``.store``."""
 
 
 class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -296,6 +306,9 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
         if vm.engine != "soft":
             holds.append(f"{KVM}={DEVICE}{KVM}")
         holds += [f"disk{i}={disk.source}" for i, disk in enumerate(vm.disks)]
+        for store in _disk_stores(vm):
+            devices.append(store)
+            holds.append(f"{store.name.removeprefix(vm.name)[1:]}={DEVICE}{store.name}")
         if vm.tpm:
             process, of_tpm = _tpm(vm)
             processes.append(process)
@@ -389,9 +402,21 @@ def _disks(vm: VmEntry) -> list[dict[str, Any]]:
             "read_only": disk.cdrom or not disk.writable,
             "interface": disk.interface,
             "cdrom": disk.cdrom,
+            "encrypt": disk.encrypt,
+            "integrity": disk.integrity,
         }
         for disk in vm.disks
     ]
+
+
+def _disk_stores(vm: VmEntry) -> Iterator[DeviceEntry]:
+    """The trusted store of each protected disk, and the store's key."""
+    for number, disk in enumerate(vm.disks):
+        if disk.encrypt or disk.integrity:
+            name = f"{vm.name}.disk{number}"
+            file = disk.store or f"state:{name}.store"
+            yield DeviceEntry(name=f"{name}-store", file=file, size=DISK_STORE)
+            yield DeviceEntry(name=f"{name}-key", file=f"{file}.key", size=DISK_KEY)
 
 
 def _tpm(vm: VmEntry) -> tuple[ProcessEntry, list[DeviceEntry]]:

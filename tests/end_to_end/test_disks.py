@@ -135,6 +135,82 @@ def test_killing_the_store_and_then_all_loses_no_acknowledged_write(tmp_path: Pa
     check(image, leaks_allowed=True)
 
 
+@needs_linux
+@pytest.mark.parametrize("interface", ["virtio", "ide"])
+def test_a_protected_disk_keeps_its_secret_and_finds_out_who_changed_it(
+    tmp_path: Path, interface: str
+) -> None:
+    image = blank_disk(tmp_path / "disk.img", 16)
+    device = "/dev/sda" if interface == "ide" else "/dev/vda"
+    disk = f"{image}:encrypt:integrity:{interface}"
+    write = f"""
+        mke2fs -q {device} && mount -t ext4 {device} /mnt || exit 1
+        for i in $(seq 2000); do echo "nobody may see this"; done >/mnt/secret
+        md5sum /mnt/secret; umount /mnt
+    """
+    done = cloister("boot", *arguments(write), "--disk", disk)
+    assert done.returncode == 0, done.stderr
+    line = b"nobody may see this\n"
+    known = hashlib.md5(line * 2000).hexdigest()
+    assert known in done.stdout
+    stored = Path(image).read_bytes()
+    assert b"nobody" not in stored
+    read = f"""
+        mount -t ext4 -o ro {device} /mnt; md5sum /mnt/secret
+        dd if={device} of=/dev/null bs=64k
+    """
+    done = cloister("boot", *arguments(read), "--disk", disk)
+    assert known in done.stdout
+    assert "cloister: disk0" not in done.stdout
+    changed = bytearray(stored)
+    for at in range(8192, 4 << 20, 4096):
+        changed[at] ^= 1
+    Path(image).write_bytes(changed)
+    done = cloister("boot", *arguments(read), "--disk", f"{disk}:ro")
+    assert known not in done.stdout
+    assert "is not what was written there last" in done.stdout
+    assert "error" in done.stdout
+    Path(image).write_bytes(stored[:-4096])
+    done = cloister("boot", *arguments(read), "--disk", disk)
+    assert "it has 32760 sectors, and had 32768 when it was made" in done.stderr + done.stdout
+    Path(image).write_bytes(stored)
+    done = cloister("boot", *arguments(read), "--disk", disk)
+    assert known in done.stdout  # nothing was lost
+
+
+@needs_linux
+def test_killing_everything_loses_nothing_that_a_protected_disk_flushed(tmp_path: Path) -> None:
+    image = blank_disk(tmp_path / "disk.img", 64)
+    disk = f"{image}:encrypt:integrity"
+    write = """
+        mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt || exit 1
+        for i in $(seq 1 500); do
+            dd if=/dev/urandom of=/mnt/file$i bs=16k count=4 conv=fsync 2>/dev/null ||
+                echo "FAILED $i"
+            md5sum /mnt/file$i >>/mnt/sums; sync
+            echo "wrote $i"
+        done
+    """
+    with booted(*linux_arguments(write), "--disk", disk) as running:
+        console = running.open(ConsoleControl, "console.control")
+        deadline = time.monotonic() + 60
+        for text, victims in (("wrote 10\r", ["block0"]), ("wrote 40\r", [*pids(running)])):
+            while text.encode() not in console.tail("guest", 32768):
+                assert time.monotonic() < deadline, console.tail("guest", 2000)
+                time.sleep(0.02)
+            output = console.tail("guest", 32768).decode(errors="replace")
+            for pid in [pids(running)[name] for name in victims]:
+                os.kill(pid, signal.SIGKILL)
+    assert "FAILED" not in output
+    verify = (
+        "mount -t ext4 /dev/vda /mnt; head -40 /mnt/sums >/tmp/s; md5sum -c /tmp/s | grep -c OK"
+    )
+    done = cloister("boot", *linux_arguments(verify), "--disk", disk)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^40\s*$", done.stdout, re.M), done.stdout
+    assert "cloister: disk0" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("disk", "sentence"),
     [

@@ -24,7 +24,8 @@ from tools.errors import UserError
 RUNS: Final = 3
 TIMEOUT: Final = 180.0
 LIMIT: Final = 0.5
-"""The ratio to QEMU's throughput that is promised."""
+"""The ratio to QEMU's throughput that is promised, and of a protected disk's to a plain one's."""
+PROTECTED: Final = "protected"
 DISK: Final = 512 << 20
 """Bytes of the image."""
 DEVICES: Final = {"virtio": "/dev/vda", "ide": "/dev/sda"}
@@ -49,6 +50,8 @@ class Result(NamedTuple):
     cloister_mb_s: dict[str, dict[str, float]]
     qemu_tcg_mb_s: dict[str, dict[str, float]]
     ratios: dict[str, dict[str, float]]
+    protected_ratios: dict[str, float]
+    """Of a disk with encryption and integrity to one without, both through virtio."""
     limit: float = LIMIT
 
 
@@ -73,6 +76,12 @@ def append(interface: str) -> str:
 def commands(interface: str, image: Path) -> dict[str, list[str]]:
     """How each system is started."""
     kernel, initrd = boot.find_image()
+    if interface == PROTECTED:
+        started = boot.cloister(kernel, initrd, append("virtio"))
+        image = image.with_name("protected.img")
+        with image.open("ab") as file:
+            os.truncate(file.fileno(), DISK)
+        return {"cloister": [*started, "--disk", f"{image}:raw:encrypt:integrity"]}
     started = boot.cloister(kernel, initrd, append(interface))
     found = {"cloister": [*started, "--disk", f"{image}:raw:{interface}"]}
     if shutil.which(boot.QEMU):
@@ -101,7 +110,7 @@ def measure(runs: int = RUNS) -> Result:
         image = Path(folder) / "disk.img"
         with image.open("wb") as file:
             os.truncate(file.fileno(), DISK)
-        for interface in [name for _ in range(runs) for name in DEVICES]:
+        for interface in [name for _ in range(runs) for name in (*DEVICES, PROTECTED)]:
             for system, command in commands(interface, image).items():
                 passes = found[system].setdefault(interface, defaultdict(list))
                 for name, rate in rates(command).items():
@@ -112,7 +121,10 @@ def measure(runs: int = RUNS) -> Result:
         for interface, row in ours.items()
         if interface in theirs
     }
-    return Result(ours, theirs, ratios)
+    plain, protected = ours["virtio"], ours[PROTECTED]
+    return Result(
+        ours, theirs, ratios, {name: round(protected[name] / plain[name], 2) for name in plain}
+    )
 
 
 def _medians(found: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:

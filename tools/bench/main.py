@@ -115,6 +115,8 @@ def _show_block(numbers: Numbers) -> None:
             ratio = f"{ratios[name]:.2f}" if ratios else "-"
             rows.append((f"{interface}, {name}", f"{rate:.0f}", theirs, ratio))
     render.table(("dd in a guest", "cloister, MB/s", "qemu, tcg", "ratio"), rows)
+    shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in numbers["protected_ratios"].items())
+    print(f"\nencrypted and authenticated, to the same without: {shown}")
     if not numbers["ratios"]:
         print("\nQEMU is not installed")
     elif _is_slow(numbers):
@@ -122,7 +124,8 @@ def _show_block(numbers: Numbers) -> None:
 
 
 def _is_slow(numbers: Numbers) -> bool:
-    return any(r < numbers["limit"] for row in numbers["ratios"].values() for r in row.values())
+    rows = [*numbers["ratios"].values(), numbers["protected_ratios"]]
+    return any(ratio < numbers["limit"] for row in rows for ratio in row.values())
 
 
 def _show_stress(numbers: Numbers) -> None:

@@ -70,7 +70,7 @@ def parse(text: str, name: str) -> Graph:
     for component in components[1:]:
         why = f"{KERNEL} runs privileged, below {component.name}"
         influences.append(Influence(KERNEL, component.name, ALL, why))
-    runners = [rules.Runner(t.name, int(t.attributes.get("prio", "0"), 0), False) for t in threads]
+    runners = [rules.Runner(t.name, _number(t, "prio"), False) for t in threads]
     levels, before = rules.ranks(runners)
     places = {thread.name: process.name for process in processes for thread in process.threads}
     return graph(name, [*components, *levels], [*influences, *before], places)
@@ -176,14 +176,22 @@ def _message(client: str, server: str, end: Object, rights: frozenset[str]) -> I
     return Influence(server, client, CONFIDENTIALITY | AVAILABILITY, why, held)
 
 
+def _number(thread: Object, attribute: str) -> int:
+    """Of a thread's attributes; 0 if it is none, as the loader of such systems has it."""
+    try:
+        return int(thread.attributes.get(attribute, "0"), 0)
+    except ValueError:
+        return 0
+
+
 def _fault_endpoint(thread: Object, objects: Mapping[str, Object]) -> str | None:
     """Where a thread's faults go: a slot of its own, or one of its capability space."""
     if (cap := thread.slots.get("fault_ep_slot")) is not None:
         return cap.target
-    number, space = thread.attributes.get("fault_ep"), thread.slots.get("cspace")
-    if number is None or space is None or space.target not in objects:
+    space = thread.slots.get("cspace")
+    if "fault_ep" not in thread.attributes or space is None or space.target not in objects:
         return None
-    found = objects[space.target].slots.get(str(int(number, 0)))
+    found = objects[space.target].slots.get(str(_number(thread, "fault_ep")))
     return found.target if found else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from servers.init.description import Description, DeviceEntry, ProcessEntry, decode
@@ -132,6 +133,20 @@ def test_a_protected_disk_takes_its_driver_out() -> None:
         assert others <= found[Property.AVAILABILITY]
         assert programs(both, subject, wrappers=False) == programs(plain, subject)
     assert others | {"one", "vm:one"} == programs(both, "vm:two")[Property.INTEGRITY] | {"block0"}
+
+
+def test_a_description_says_which_disks_are_protected() -> None:
+    description = load("default").description
+    for vm in description.vm:
+        if vm.name == "linux":
+            disk = msgspec.structs.replace(vm.disks[0], encrypt=True, integrity=True)
+            description.vm[description.vm.index(vm)] = msgspec.structs.replace(vm, disks=[disk])
+            break
+    found = programs(described(description), "vm:linux")
+    assert {"block0", "demo", "vm:demo"}.isdisjoint(found[Property.INTEGRITY])
+    assert {"block0", "demo", "vm:demo"} <= found[Property.AVAILABILITY]
+    stores = closures(described(description), "vm:linux")[Property.INTEGRITY]
+    assert {"device:linux.disk0-store", "device:linux.disk0-key"} <= set(stores.steps)
 
 
 def test_whoever_changes_what_is_read_can_have_it_told() -> None:
