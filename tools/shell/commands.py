@@ -32,6 +32,9 @@ rights: r read, w write, s send, v receive, c control, g grant
 A badge tells a server who calls: 'console for linux' is linux's capability to the offer
 'console'."""
 _TRACE = "Calls of 'debug' are left out: that is how the shell looks."
+_TCB = """\
+A subject is a process, a guest ('vm:linux'), its disk ('disk:linux.disk0') or its TPM
+('tpm:linux'). Without one: the last guest that runs. 'cloister tcb' knows more."""
 _VM = ", ".join(guests.ACTIONS)
 _BACK = """\
 Going back is running again from the start, with the same seed and the same requests at the same
@@ -74,7 +77,9 @@ COMMANDS: dict[str, Command] = {
     "stop": Command("PROCESS", "end a process and leave it stopped", control.stop),
     "vm": Command("ACTION [NAME]", f"virtual machines: {_VM}", guests.vm, guests.HELP),
     "log": Command("[N|verify]", "the audit log, or whether it is whole", control.log),
-    "tcb": Command("[PROCESS]", "the code that a process has to trust", control.tcb),
+    "tcb": Command(
+        "[SUBJECT] | why SUBJECT MEMBER", "who has to be trusted now", control.tcb, _TCB
+    ),
     "where": Command("", "how far the run is, and who can run", simulation.where, simulator=True),
     "step": Command("[N]", "let a thread run to its next call", simulation.step, simulator=True),
     "run": Command("[N]", "run N steps, or until nobody can", simulation.run, simulator=True),

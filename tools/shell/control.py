@@ -97,12 +97,21 @@ def _settled(session: Session, reader: AuditReader) -> int:
 
 
 def tcb(session: Session, words: list[str]) -> None:
+    """Of what the processes hold now."""
     from tools.tcb import show
+    from tools.tcb.graph.closure import why
     from tools.tcb.report import report
-    from tools.tcb.systems.description import described
+    from tools.tcb.systems.live import live
 
     vms = [process.name for process in session.plan.processes if process.vm]
-    if not words and not vms:
+    graph = live(session.system, session.source)
+    if words[:1] == ["why"]:
+        if len(words) != 3:
+            raise UserError("write: tcb why SUBJECT MEMBER")
+        subject, member = words[1:]
+        show.why(subject, member, why(graph, subject, member), graph.name)
+        return
+    running = [f"vm:{name}" for name in vms if f"vm:{name}" in graph.components]
+    if not words and not running:
         raise UserError("name a process")
-    graph = described(session.source.description)
-    show.report(report(graph, words[0] if words else f"vm:{vms[-1]}"))
+    show.report(report(graph, words[0] if words else running[-1]))

@@ -14,6 +14,7 @@ from tools.tcb import check, show, whatif
 from tools.tcb.compare import compare
 from tools.tcb.count import count
 from tools.tcb.graph.closure import why
+from tools.tcb.graph.model import Graph
 from tools.tcb.pictures import bars, network, page, svg
 from tools.tcb.report import report
 from tools.tcb.systems import source
@@ -37,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument("subject", metavar="SUBJECT", help="who trusts")
     command.add_argument("member", metavar="MEMBER", help="who is trusted, perhaps")
     command.add_argument("--system", default="default", help=source.HELP)
+    _live(command)
     _without(command)
     command = commands.add_parser("what-if", help="what another decomposition would change")
     _system(command)
@@ -78,6 +80,13 @@ def _system(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "system", nargs="?", default="default", help=f"{source.HELP} (default: default)"
     )
+    _live(parser)
+
+
+def _live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--live", action="store_true", help="boot the system, and look at what its processes hold"
+    )
 
 
 def _subject(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +126,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    graph = source.load(args.system)
+    graph = _graph(args)
     found = report(graph, args.subject, not args.without_wrappers)
     _print(found.json()) if args.json else show.report(found)
     if args.graph:
@@ -129,14 +138,21 @@ def _report(args: argparse.Namespace) -> None:
         svg.write(args.html, page.page(graph, found).encode())
 
 
+def _graph(args: argparse.Namespace) -> Graph:
+    if not args.live:
+        return source.load(args.system)
+    with source.running(args.system) as graph:
+        return graph
+
+
 def _why(args: argparse.Namespace) -> None:
-    graph = source.load(args.system)
+    graph = _graph(args)
     found = why(graph, args.subject, args.member, not args.without_wrappers)
     show.why(args.subject, args.member, found, graph.name)
 
 
 def _what_if(args: argparse.Namespace) -> None:
-    before = source.load(args.system)
+    before = _graph(args)
     after = whatif.edited(before, args.edits)
     changed = whatif.changes(before, after, args.subject)
     reports = report(before, args.subject), report(after, args.subject)

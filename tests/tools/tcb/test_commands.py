@@ -66,6 +66,14 @@ def test_a_report_for_people(tcb: Any) -> None:
     assert "Linux" in shown.splitlines()[-1]
 
 
+def test_a_running_system_is_looked_at(tcb: Any) -> None:
+    found = json.loads(tcb("report", "--live", "--for", "vm:hello", "--json"))
+    assert found["system"] == "default, running"
+    members = {member["name"] for member in found["integrity"]["members"]}
+    assert {"hello", "console", "terminal", "kernel"} <= members
+    assert "linux" not in members
+
+
 def test_why(tcb: Any) -> None:
     shown = tcb("why", "vm:linux", "demo")
     assert "vm:linux trusts demo for its integrity and availability:" in shown

@@ -68,12 +68,14 @@ class Loaded(NamedTuple):
 
 
 @cache
-def loaded(program: str, runtime: bool = True) -> Loaded:
+def loaded(program: str, runtime: bool = True, modules: tuple[str, ...] = ()) -> Loaded:
     """What is loaded with ``program.main``, or with the module itself if not ``runtime``.
+
+    ``modules`` are those that it loads besides, because of its configuration.
 
     Raises ``UserError`` for a program that cannot be imported.
     """
-    names = [*RUNTIME, f"{program}.main"] if runtime else [program]
+    names = [*RUNTIME, *modules, f"{program}.main"] if runtime else [program]
     command = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-X", "utf8", "-c", _PROBE]
     done = subprocess.run(
         [*command, "\n".join(import_path()), " ".join(names)],

@@ -78,12 +78,14 @@ def together(codes: Iterable[Code]) -> Code:
 
 
 @cache
-def process(program: str, executable: bool = False) -> Code:
+def process(program: str, executable: bool = False, modules: tuple[str, ...] = ()) -> Code:
     """What a user-mode process runs; ``executable`` if it may make memory executable.
+
+    ``modules`` are those that it loads besides, because of its configuration.
 
     Raises ``UserError`` for a program that cannot be loaded.
     """
-    return _measure(loaded(program), surface.system_calls(executable))
+    return _measure(loaded(program, modules=modules), surface.system_calls(executable))
 
 
 @cache

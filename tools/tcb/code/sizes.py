@@ -1,7 +1,8 @@
 """How much code a component is, from what its graph says that it runs: ``SCHEME:NAME``.
 
 =================  =================================================================
-``program:NAME``   a user-mode program, in a process of the host machine
+``program:NAME``   a user-mode program, in a process of the host machine; ``NAME+MODULE+...`` if
+                   its configuration has it load modules besides
 ``executable:``    the same, if it may make memory executable
 ``kernel:``        the kernel's process
 ``tool:MODULE``    what the person's tool loads
@@ -39,9 +40,14 @@ def _guest(name: str) -> Code:
     return measure.alone(measure.GUEST, Part(f"the guest {name}", None))
 
 
+def _process(names: str, executable: bool) -> Code:
+    program, *modules = names.split("+")
+    return measure.process(program, executable, tuple(modules))
+
+
 SCHEMES: Final[Mapping[str, Callable[[str], Code]]] = {
-    "program": measure.process,
-    "executable": lambda name: measure.process(name, executable=True),
+    "program": lambda names: _process(names, False),
+    "executable": lambda names: _process(names, True),
     "kernel": lambda _: measure.kernel(),
     "tool": measure.tool,
     "figure": _figure,

@@ -46,6 +46,8 @@ class Holder:
     limited: bool = False
     """Whether it has a budget of CPU time."""
     vm: bool = False
+    modules: tuple[str, ...] = ()
+    """What its configuration has it load besides its program."""
     wrapped: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Alias of a disk -> what its VMM does to it: keys of ``rules.WRAPPERS``."""
 
@@ -62,7 +64,8 @@ def system(name: str, holders: Iterable[Holder]) -> Graph:
     influences: list[Influence] = []
     for holder in known.values():
         prefix = "executable" if holder.executable else "program"
-        components.append(Component(holder.name, code=(f"{prefix}:{holder.program}",)))
+        runs = "+".join((holder.program, *holder.modules))
+        components.append(Component(holder.name, code=(f"{prefix}:{runs}",)))
         influences += _held(holder, known)
         if holder.vm:
             guest = f"vm:{holder.name}"

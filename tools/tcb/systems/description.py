@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -43,6 +44,7 @@ def holders(planned: Plan) -> list[Holder]:
             priority=process.priority,
             limited=bool(process.budget),
             vm=process.vm,
+            modules=_modules(process),
             wrapped=_wrapped(process),
         )
         for process in planned.processes
@@ -58,11 +60,38 @@ def _held(hold: Hold, planned: Plan) -> Held:
     return Held(hold.name, server.name, server.offers[hold.offer])
 
 
+def _modules(process: ProcessPlan) -> tuple[str, ...]:
+    """What a VMM loads when its guest needs it, see ``vmm.main``."""
+    if not process.vm:
+        return ()
+    config = _config(process)
+    wanted = {name for name, uses in _LATE.items() if uses(config)}
+    return tuple(sorted(wanted | {"capstone", "vmm.disassemble"}))
+
+
+_LATE: Final[Mapping[str, Callable[[dict[str, Any]], bool]]] = {
+    "vmm.tpm": lambda config: bool(config["tpm"]),
+    "vmm.display": lambda config: config["display"],
+    "vmm.screen": lambda config: config["display"],
+    "vmm.apic": lambda config: config["apic"],
+    "vmm.firmware": lambda config: config["bios"],
+    "vmm.drives": lambda config: any(d["interface"] != "virtio" for d in config["disks"]),
+    "vmm.protected.disk": lambda config: any(
+        disk[key] for disk in config["disks"] for key in rules.WRAPPERS
+    ),
+}
+"""Module -> whether a virtual machine's configuration has it loaded."""
+
+
+def _config(process: ProcessPlan) -> dict[str, Any]:
+    config: dict[str, Any] = msgspec.msgpack.decode(process.config)
+    return config
+
+
 def _wrapped(process: ProcessPlan) -> dict[str, frozenset[str]]:
     if not process.vm:
         return {}
-    config: dict[str, Any] = msgspec.msgpack.decode(process.config)
     return {
-        f"disk{number}": frozenset(key for key in rules.WRAPPERS if disk.get(key))
-        for number, disk in enumerate(config["disks"])
+        f"disk{number}": frozenset(key for key in rules.WRAPPERS if disk[key])
+        for number, disk in enumerate(_config(process)["disks"])
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,17 @@ def load(name: str) -> Graph:
     if path.suffix == ".json" or (path.suffix == ".toml" and _is_model(_read(path))):
         return models.parse(_read(path), path.suffix, name)
     return described(systems.load(name).description)
+
+
+@contextmanager
+def running(name: str) -> Iterator[Graph]:
+    """The graph of a system that is booted for it, once its processes hold what they need."""
+    from tools.tcb.systems.live import live
+
+    found = systems.load(name)
+    with systems.boot(found) as system:
+        system.control.processes()  # init answers when all are started
+        yield live(system, found)
 
 
 def _model(name: str) -> Graph:
