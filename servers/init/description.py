@@ -134,6 +134,9 @@ class ProcessEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     executable: bool = False
     """Whether it may make memory executable (a just-in-time compiler)."""
     config: dict[str, Any] = {}
+    within: str = ""
+    """The process in whose address space it runs, with everything that is there; empty for one of
+    its own.  It starts and ends with that, and has its label, priority and budget."""
 
 
 class DiskEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -191,6 +194,8 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """How much CPU time it may use in each period, as of a process."""
     autostart: bool = False
     on_reboot: Literal["restart", "stop"] = "restart"
+    within: str = ""
+    """As of a process."""
 
 
 class Description(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -236,6 +241,8 @@ class ProcessPlan(msgspec.Struct, array_like=True, frozen=True):
     """The value of ``ThreadOp.BUDGET``, 0 for no limit."""
     weight: int
     """Of a virtual machine."""
+    within: int
+    """Index of the process whose address space it is in: its own, unless it has none."""
 
 
 class Plan(msgspec.Struct, array_like=True, frozen=True):
@@ -327,6 +334,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 label=vm.label,
                 priority=80,
                 budget=vm.budget,
+                within=vm.within,
                 restart="never",
                 autostart=vm.autostart,
                 executable=True,
@@ -480,6 +488,38 @@ def _resolve(
     raise DescriptionError(f"{where}: there is no [[process]] named {owner!r}")
 
 
+def _index(name: str, processes: list[ProcessEntry]) -> int:
+    return next(i for i, process in enumerate(processes) if process.name == name)
+
+
+def _together(processes: list[ProcessEntry]) -> list[ProcessEntry]:
+    """With what those share that are in one address space; raises ``DescriptionError``."""
+    known = {process.name: process for process in processes}
+    for process in processes:
+        where = f'[[process]] "{process.name}" within'
+        if process.within and process.within not in known:
+            raise DescriptionError(f"{where}: there is no [[process]] named {process.within!r}")
+        if process.within and known[process.within].within:
+            raise DescriptionError(f"{where}: {process.within!r} is itself within another")
+    found = []
+    for process in processes:
+        others = [other for other in processes if other.within == process.name]
+        if process.within:
+            host = known[process.within]
+            process = msgspec.structs.replace(process, label=host.label, priority=host.priority)
+        elif others:
+            sizes = [
+                parse_size(each.memory, f'[[process]] "{each.name}" memory')
+                for each in (process, *others)
+            ]
+            executable = any(each.executable for each in (process, *others))
+            process = msgspec.structs.replace(
+                process, memory=str(sum(sizes)), executable=executable, autostart=True
+            )
+        found.append(process)
+    return found
+
+
 def _config(process: ProcessEntry) -> bytes:
     try:
         return msgspec.msgpack.encode(process.config)
@@ -497,6 +537,7 @@ def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
     _unique("device", [device.name for device in devices])
     if len(processes) > MAX_PROCESSES:
         raise DescriptionError(f"{len(processes)} processes, at most {MAX_PROCESSES} are possible")
+    processes = _together(processes)
     labels = ["init"]
     for process in processes:
         if process.label not in labels:
@@ -533,6 +574,7 @@ def plan(description: Description) -> tuple[Plan, list[DeviceEntry]]:
                 vm=process.name in weights,
                 budget=parse_budget(process.budget, f'[[process]] "{process.name}" budget'),
                 weight=weights.get(process.name, 0),
+                within=_index(process.within or process.name, processes),
             )
         )
     return Plan(description.name, plans, labels, sorted(allowed)), devices

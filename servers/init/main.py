@@ -88,6 +88,10 @@ class Init(Control):
             env.system.label_allow(self._policy, first, second, 1)
         faults = env.capability(OPERATOR, Endpoint)
         self._processes = [Process(env, p, i, faults) for i, p in enumerate(plan.processes)]
+        for process in self._processes:
+            process.host = self._processes[process.plan.within]
+            if process.host is not process:
+                process.host.parts.append(process)
         self.named = {process.plan.name: process for process in self._processes}
         self._wake = env.listen()
         self._timer = env.event()
@@ -100,7 +104,7 @@ class Init(Control):
         """Start everything that is to run from the beginning."""
         self._journal.note("boot", self._plan.name)
         for process in self._processes:
-            if process.plan.autostart:
+            if process.plan.autostart and process.host is process:
                 self._start(process)
 
     def _start(self, process: Process) -> bool:
@@ -180,7 +184,7 @@ class Init(Control):
         return [process.info() for process in self._processes]
 
     def start(self, name: str) -> None:
-        process = self._find(name)
+        process = self._host(name)
         if process.state is State.RUNNING:
             raise Busy(f"{name} is running already")
         process.failures = 0
@@ -189,7 +193,7 @@ class Init(Control):
             raise Busy(f"{name} {process.ended}")
 
     def stop(self, name: str) -> None:
-        process = self._find(name)
+        process = self._host(name)
         if process.state is State.RUNNING:
             process.state = State.STOPPED  # so that its end is not taken for a failure
             process.destroy()
@@ -200,13 +204,13 @@ class Init(Control):
             raise Busy(f"{name} is not running")
 
     def kill(self, name: str) -> None:
-        process = self._find(name)
+        process = self._host(name)
         if process.state is not State.RUNNING:
             raise Busy(f"{name} is not running")
         process.destroy()
 
     def wait(self, name: str) -> str:
-        process = self._find(name)
+        process = self._host(name)
         if process.state in (State.RUNNING, State.RESTARTING):
             deferred: Deferred = self._env.defer()
             self._waiters.setdefault(process.number, []).append(deferred.answer)
@@ -214,7 +218,7 @@ class Init(Control):
         return process.ended
 
     def watch(self, name: str, ended: Notification) -> None:
-        process = self._find(name)
+        process = self._host(name)
 
         def tell(_how: str) -> None:
             with suppress(KernelError):  # whoever wanted to know is gone
@@ -240,6 +244,10 @@ class Init(Control):
             slot = process.offer(index, OPERATOR_CLIENT)
             self._opened[place] = Endpoint(self._env.system, slot)
         return self._opened[place]
+
+    def _host(self, name: str) -> Process:
+        """The process that something is, or is a part of."""
+        return self._find(name).host
 
     def _find(self, name: str) -> Process:
         if name not in self.named:

@@ -44,6 +44,9 @@ class Process:
         self.failures = 0  # in a row, for the back-off
         self.ended = ""
         self.space = NULL
+        self.host = self
+        """Whose address space it is in; not its own if it is one of that process's parts."""
+        self.parts: list[Process] = []
         self._env = env
         self._endpoint: Endpoint | None = None
         self._thread = NULL
@@ -64,29 +67,35 @@ class Process:
         self.space = system.space_create(
             plan.name, plan.memory, plan.label, policy, flags, self._fault.slot
         )
-        holds = {}
-        for hold in plan.holds:
-            if hold.device:
-                rights = DEVICE | Right.WRITE if hold.writable else DEVICE
-                slot = system.cap_mint(devices[hold.device], rights, 0, self.space)
-            elif hold.process == FROM_INIT:
-                badge = hold.offer << OFFER_SHIFT | self.number
-                slot = system.cap_mint(self._init.slot, CLIENT, badge, self.space)
-            else:
-                slot = others[hold.process].offer(hold.offer, self.number, self.space)
-            holds[hold.name] = slot
-        if self._endpoint is not None:
-            slot = system.cap_mint(self._endpoint.slot, SERVE, 0, self.space)
-            holds.update(dict.fromkeys(plan.offers, slot))
-        clients = {other.number: other.plan.name for other in others}
-        clients |= {OPERATOR_CLIENT: "operator", INIT_CLIENT: "init"}
-        birth = Birth(plan.config, holds, plan.name, plan.offers, clients)
+        births = [(p.plan.program, p.birth(others, devices, self.space)) for p in self.parts]
+        birth = msgspec.structs.replace(self.birth(others, devices, self.space), parts=births)
         argument = msgspec.msgpack.encode(birth)
         self._thread = system.thread_create(self.space, plan.program, argument, plan.priority)
         if plan.budget:
             system.thread_control(self._thread, ThreadOp.BUDGET, plan.budget)
         self.starts += 1
         self.state = State.RUNNING
+
+    def birth(self, others: list[Process], devices: dict[str, int], space: int) -> Birth:
+        """What it is born with, given to the space that it is in."""
+        system, plan = self._env.system, self.plan
+        holds = {}
+        for hold in plan.holds:
+            if hold.device:
+                rights = DEVICE | Right.WRITE if hold.writable else DEVICE
+                slot = system.cap_mint(devices[hold.device], rights, 0, space)
+            elif hold.process == FROM_INIT:
+                badge = hold.offer << OFFER_SHIFT | self.number
+                slot = system.cap_mint(self._init.slot, CLIENT, badge, space)
+            else:
+                slot = others[hold.process].offer(hold.offer, self.number, space)
+            holds[hold.name] = slot
+        if self._endpoint is not None:
+            slot = system.cap_mint(self._endpoint.slot, SERVE, 0, space)
+            holds.update(dict.fromkeys(plan.offers, slot))
+        clients = {other.number: other.plan.name for other in others}
+        clients |= {OPERATOR_CLIENT: "operator", INIT_CLIENT: "init"}
+        return Birth(plan.config, holds, plan.name, plan.offers, clients)
 
     def favour(self, favoured: bool) -> None:
         """Run with the priority of the plan, or the lowest."""
@@ -107,7 +116,6 @@ class Process:
         self._thread = self.space = NULL
 
     def info(self) -> ProcessInfo:
-        plan = self.plan
-        return ProcessInfo(
-            plan.name, plan.program, self.state.value, self.starts, plan.name, self.ended, plan.vm
-        )
+        plan, host = self.plan, self.host
+        space, state = host.plan.name, host.state.value
+        return ProcessInfo(plan.name, plan.program, state, host.starts, space, host.ended, plan.vm)

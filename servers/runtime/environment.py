@@ -7,7 +7,8 @@ name, and with its configuration.  There is nothing else: no files, no network, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Interface)
 T = TypeVar("T")
 C = TypeVar("C", bound=Capability)
+
+
+PART_PRIORITY = 100
+"""Of the threads of programs that share an address space."""
 
 
 class Device:
@@ -61,6 +66,8 @@ class Birth(msgspec.Struct, array_like=True, frozen=True):
     """The names of what it serves, all on one endpoint; their order is in its clients' badges."""
     clients: dict[int, str] = {}
     """Its clients' names by the number in their badges."""
+    parts: list[tuple[str, Birth]] = []
+    """Further programs that run in its address space, each a thread with a birth of its own."""
 
 
 class Environment:
@@ -203,6 +210,18 @@ class Environment:
         """The name of the client whose call is being handled, as init knows it."""
         number = self.badge & ((1 << OFFER_SHIFT) - 1)
         return self._birth.clients.get(number, "")
+
+    def run_parts(self, mains: Sequence[Callable[[Environment], object]]) -> None:
+        """Start the other programs of this address space, in the order of ``Birth.parts``."""
+        for (program, birth), main in zip(self._birth.parts, mains, strict=True):
+            entry = f"{program}#{next(self._threads)}"
+            self.system.channel.register(entry, partial(self._run_part, birth, main))
+            self.system.cap_drop(self.system.thread_create(NULL, entry, b"", PART_PRIORITY))
+
+    def _run_part(
+        self, birth: Birth, main: Callable[[Environment], object], channel: Channel, _: bytes
+    ) -> None:
+        main(Environment(channel, birth, self._threads))
 
     def _serving(self) -> Server:
         if self._server is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import os
 import queue
 import select
@@ -29,7 +28,7 @@ import msgpack
 from kernel.abi import MAX_FRAME
 from servers.runtime.channel import Channel, DeviceAccess, Event, LinkEnd, Memory, Resource
 from servers.runtime.errors import ProcessFailed
-from servers.runtime.start import environment, exit_thread
+from servers.runtime.start import exit_thread, prepared
 
 REQUESTS: Final = 3
 """Descriptor of the first thread's system calls."""
@@ -330,15 +329,12 @@ def run() -> None:
     channel = HostChannel(REQUESTS, ANSWERS, HostProcess(notices, lambda: os._exit(0)))
 
     def body() -> object:
-        module = importlib.import_module(f"{entry}.main")
-        if hasattr(module, "prepare"):
-            module.prepare()
-        env = environment(channel, argument)
+        run = prepared(entry, argument)
         if program:
             _tighten(program)
         gc.collect()
         gc.freeze()
-        return module.main(env)
+        return run(channel)
 
     exit_thread(channel, body)
     time.sleep(1)  # the kernel ends the process; do not race it to an exit status

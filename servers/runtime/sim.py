@@ -6,16 +6,13 @@ machine but by the methods that its channel has.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 from servers.runtime.channel import Channel, DeviceAccess, Event, LinkEnd, Memory, Resource
-from servers.runtime.environment import Environment
-from servers.runtime.start import environment, exit_thread
+from servers.runtime.start import Main, exit_thread, prepared
 
 Entry = Callable[[Channel, bytes], None]
-Main = Callable[[Environment], object]
 
 
 class SimMemory:
@@ -26,15 +23,6 @@ class SimMemory:
 
     def close(self) -> None:
         self.view = memoryview(bytearray(0))
-
-
-def _load(entry: str) -> Main:
-    """A program's ``main``, prepared as on the host machine."""
-    module = importlib.import_module(f"{entry}.main")
-    if hasattr(module, "prepare"):
-        module.prepare()
-    main: Main = module.main
-    return main
 
 
 class SimProgram:
@@ -52,8 +40,8 @@ class SimProgram:
             body = self._entries.pop(entry)
             exit_thread(channel, lambda: body(channel, argument))
         else:
-            main = self._mains.get(entry) or _load(entry)
-            exit_thread(channel, lambda: main(environment(channel, argument)))
+            run = prepared(entry, argument, self._mains)
+            exit_thread(channel, lambda: run(channel))
 
     def release(self, mapping: int) -> None:
         memory = self._memory.pop(mapping, None)

@@ -13,7 +13,7 @@ if __name__ == "__main__":  # started by path: the import path comes as argument
     sys.path[:] = [*sys.argv[1:], *(path for path in sys.path if "servers" not in path)]
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -27,13 +27,38 @@ _THREAD_EXIT = next(
     for spec in importlib.import_module("kernel.abi").CALLS
     if spec.name == "thread_exit"
 )
+Main = Callable[[Environment], object]
+_NOTHING: Mapping[str, Main] = {}
 _ROOM = 4 * MAX_NAME - 1
 """Bytes of a reason at most."""
 
 
-def environment(channel: Channel, argument: bytes) -> Environment:
-    """The environment of a process's first thread from its argument, a packed ``Birth``."""
-    return Environment(channel, msgspec.msgpack.decode(argument, type=Birth))
+def _load(entry: str) -> Main:
+    """A program's ``main``, when it has loaded what it must."""
+    module = importlib.import_module(f"{entry}.main")
+    if hasattr(module, "prepare"):
+        module.prepare()
+    main: Main = module.main
+    return main
+
+
+def prepared(
+    entry: str, argument: bytes, instead: Mapping[str, Main] = _NOTHING
+) -> Callable[[Channel], object]:
+    """Load all programs of a process; what to run then.
+
+    ``argument`` is a packed ``Birth``; ``instead`` has what to run in place of some programs.
+    """
+    birth = msgspec.msgpack.decode(argument, type=Birth)
+    programs = [entry, *(program for program, _ in birth.parts)]
+    main, *others = [instead.get(program) or _load(program) for program in programs]
+
+    def run(channel: Channel) -> object:
+        env = Environment(channel, birth)
+        env.run_parts(others)
+        return main(env)
+
+    return run
 
 
 def exit_thread(channel: Channel, body: Callable[[], object]) -> None:

@@ -52,6 +52,12 @@ def test_peers_are_those_that_are_installed(
     assert "pigeon" in capsys.readouterr().out
 
 
+def test_tcb(capsys: Captured) -> None:
+    assert cli.main(["bench", "tcb", "--json", "--runs", "1"]) in (0, 1)
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["report_s"] > 0 and numbers["what_if_s"] > 0
+
+
 def test_cpu(capsys: Captured) -> None:
     assert cli.main(["bench", "cpu", "--json", "--iterations", "1000", "--runs", "1"]) == 0
     numbers = json.loads(capsys.readouterr().out)

@@ -40,6 +40,7 @@ def holders(planned: Plan) -> list[Holder]:
             name=process.name,
             program=process.program,
             holds=[_held(hold, planned) for hold in process.holds],
+            process=_process(process, planned),
             executable=process.executable,
             priority=process.priority,
             limited=bool(process.budget),
@@ -49,6 +50,12 @@ def holders(planned: Plan) -> list[Holder]:
         )
         for process in planned.processes
     ]
+
+
+def _process(process: ProcessPlan, planned: Plan) -> str:
+    """The process that a program is in; empty if that has its name."""
+    host = planned.processes[process.within].name
+    return "" if host == process.name else host
 
 
 def _held(hold: Hold, planned: Plan) -> Held:
