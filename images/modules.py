@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Final
 
 _SUFFIXES: Final = (".ko", ".ko.xz")
-_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION: Final = struct.Struct("<IIQQQQIIQQ")
+_LAYOUTS: Final = {
+    b"\x7fELF\x01\x01": (struct.Struct("<16sHHIIIIIHHHHHH"), struct.Struct("<10I")),
+    b"\x7fELF\x02\x01": (struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQIIQQ")),
+}
+"""How a little-endian file of 32 or of 64 bits begins -> its header, and one of a section."""
 
 
 class ModuleError(ValueError):
@@ -33,13 +36,15 @@ def information(module: bytes) -> dict[str, list[str]]:
 
 
 def _section(elf: bytes, name: bytes) -> bytes:
-    """A section of a 64-bit little-endian ELF file, by its name."""
+    """A section of a little-endian ELF file, by its name."""
+    if elf[:6] not in _LAYOUTS:
+        raise ModuleError("it is not a little-endian ELF file")
+    file_header, section_header = _LAYOUTS[elf[:6]]
     try:
-        header = _HEADER.unpack_from(elf)
-        if header[0][:6] != b"\x7fELF\x02\x01":
-            raise ModuleError("it is not a 64-bit ELF file")
+        header = file_header.unpack_from(elf)
         offset, size, count, names = header[6], header[11], header[12], header[13]
-        sections = [_SECTION.unpack_from(elf, offset + size * index) for index in range(count)]
+        places = (offset + size * index for index in range(count))
+        sections = [section_header.unpack_from(elf, at) for at in places]
         strings = sections[names][4]
         for section in sections:
             start = strings + section[0]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -33,6 +34,8 @@ from vmm.interface import Vm
 from vmm.outcome import End
 
 GUEST = "guest"
+_ANSWER: Final = 5_000_000_000
+"""Nanoseconds in which a guest's monitor answers a debugger."""
 SYSTEM = "boot"
 TPM_NAME = "tpm-{version}-{number}"
 """The state of a guest's TPM, in this system's state folder."""
@@ -284,7 +287,8 @@ def _debugger(system: systems.System, port: int | None) -> Iterator[Callable[[],
     if port is None:
         yield None
         return
-    with Bridge(system.open(Vm, f"{GUEST}.vm"), port) as bridge:
+    # A guest that ends at this moment answers no more, and nobody comes after it who would.
+    with Bridge(system.open(Vm, f"{GUEST}.vm", _ANSWER), port) as bridge:
         print(f"cloister: gdb -ex 'target remote :{bridge.port}'", file=sys.stderr)
 
         def pump() -> None:

@@ -17,8 +17,11 @@ from tools.errors import UserError
 
 RECIPES: Final = {
     "linux": "images.recipes.debian_cloud",
+    "linux-generic": "images.recipes.debian_generic",
+    "linux-i386": "images.recipes.debian_i386",
     "linux-tpm": "images.recipes.debian_tpm",
     "seabios": "images.recipes.seabios",
+    "boot-media": "images.recipes.boot_media",
     "grub-disk": "images.recipes.grub_disk",
 }
 """What ``fetch`` knows: name -> recipe."""

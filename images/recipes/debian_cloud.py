@@ -1,7 +1,8 @@
 """Debian's kernel for cloud machines, with a small initial RAM disk of busybox.
 
 The kernel is the distributor's, unmodified.  It has the serial console, TPM interfaces and PVH
-built in; virtio and file systems are modules, which the initial RAM disk brings.
+built in; virtio and file systems are modules, which the initial RAM disk brings.  Debian's other
+kernels are made into images in the same way.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from images import cache, initramfs
 from images.modules import ModuleError, ModuleTree
 from images.recipes import RecipeError
-from images.recipes.packages import Package, ensure_lists, find, unpack
+from images.recipes.packages import Foreign, Package, ensure_lists, find, unpack
 
 NAME: Final = "debian-cloud"
 SUMMARY: Final = "Debian's cloud kernel and a busybox initial RAM disk"
@@ -26,17 +28,43 @@ _META: Final = "linux-image-cloud-amd64"
 _BUSYBOX: Final = "busybox-static"
 
 
+class Source(NamedTuple):
+    """Which of Debian's kernels, and from where."""
+
+    name: str
+    """Of the image."""
+    meta: str
+    """The package that depends on the newest kernel."""
+    pattern: str
+    """What that kernel's package is called."""
+    architecture: str = ""
+    """Another than the machine's."""
+
+
+CLOUD: Final = Source(NAME, _META, r"linux-image-\d\S*-cloud-amd64")
+
+
 def fetch(say: Callable[[str], None]) -> Path:
     """Make the image from the packages that apt offers; returns its folder."""
+    return make(CLOUD, say)
+
+
+def is_current() -> bool:
+    """Whether the image in the cache has the init of this Cloister."""
+    return is_made(CLOUD)
+
+
+def make(source: Source, say: Callable[[str], None]) -> Path:
+    """Make the image of one of Debian's kernels; returns its folder."""
     say("looking for the packages")
-    ensure_lists(_META)
-    kernel, busybox = _kernel(), _offered(_BUSYBOX)
-    path = cache.image(NAME)
+    offered, unpacked = _archive(source)
+    kernel, busybox = _kernel(source, offered), offered(_BUSYBOX)
+    path = cache.image(source.name)
     with cache.replacing(path) as fresh, tempfile.TemporaryDirectory() as scratch:
         say(_downloading(kernel))
-        kernel_root = unpack(kernel, Path(scratch))
+        kernel_root = unpacked(kernel, Path(scratch))
         say(_downloading(busybox))
-        busybox_root = unpack(busybox, Path(scratch))
+        busybox_root = unpacked(busybox, Path(scratch))
         say("building the initial RAM disk")
         files = _files(kernel_root, busybox_root)
         manifest = {
@@ -50,29 +78,45 @@ def fetch(say: Callable[[str], None]) -> Path:
     return path
 
 
-def is_current() -> bool:
-    """Whether the image in the cache has the init of this Cloister."""
+def is_made(source: Source) -> bool:
+    """Whether its image in the cache has the init of this Cloister."""
     try:
-        manifest = json.loads((cache.image(NAME) / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((cache.image(source.name) / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and manifest.get("recipe") == initramfs.version()
+
+
+Offered = Callable[[str], Package]
+Unpacked = Callable[[Package, Path], Path]
+
+
+def _archive(source: Source) -> tuple[Offered, Unpacked]:
+    """Where a kernel's packages are looked for, and how they are unpacked."""
+    if not source.architecture:
+        ensure_lists(source.meta)
+        return partial(_offered, find), unpack
+    foreign = Foreign(source.architecture, cache.folder() / f"apt-{source.architecture}")
+    foreign.ensure_lists(source.meta)
+    return partial(_offered, foreign.find), foreign.unpack
 
 
 def _downloading(package: Package) -> str:
     return f"downloading {package.name} {package.version}, {package.size / 1e6:.1f} MB"
 
 
-def _kernel() -> Package:
+def _kernel(source: Source, offered: Offered) -> Package:
     """The package with the kernel itself, which the meta package depends on."""
-    match = re.search(r"linux-image-\d\S*-cloud-amd64", _offered(_META).depends)
+    match = re.search(source.pattern, offered(source.meta).depends)
     if match is None:
-        raise RecipeError(f"{_META} names no kernel package; run 'apt-get update' and try again")
-    return _offered(match.group())
+        raise RecipeError(
+            f"{source.meta} names no kernel package; run 'apt-get update' and try again"
+        )
+    return offered(match.group())
 
 
-def _offered(name: str) -> Package:
-    package = find(name)
+def _offered(look: Callable[[str], Package | None], name: str) -> Package:
+    package = look(name)
     if package is None:
         raise RecipeError(f"apt offers no package {name}; run 'apt-get update' and try again")
     return package

@@ -26,6 +26,44 @@ class Package(NamedTuple):
     """Bytes to download."""
 
 
+class Foreign:
+    """Packages of another architecture, with lists of their own: the machine's stay as they are."""
+
+    def __init__(self, architecture: str, folder: Path) -> None:
+        """``folder`` is kept for the lists."""
+        self._architecture = architecture
+        self._folder = folder
+        state = {
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
+            "Dir::State": str(folder),
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": str(folder / "cache"),
+            "APT::Sandbox::User": "root",
+        }
+        self._options = [word for key, value in state.items() for word in ("-o", f"{key}={value}")]
+
+    def ensure_lists(self, probe: str) -> None:
+        """As the function of that name, for this architecture."""
+        for name in ("lists/partial", "cache/archives/partial"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        failed: RecipeError | None = None
+        if self.find(probe) is None:
+            try:
+                _run(["apt-get", *self._options, "update", "--quiet=2"])
+            except RecipeError as error:
+                failed = error  # of one archive perhaps, while another has it
+        if self.find(probe) is None:
+            missing = f"apt offers no package {probe} for {self._architecture}"
+            raise failed or RecipeError(missing)
+
+    def find(self, name: str) -> Package | None:
+        return _shown(["apt-cache", *self._options, "show", "--no-all-versions", name])
+
+    def unpack(self, package: Package, folder: Path) -> Path:
+        return _unpacked(["apt-get", *self._options, "download", "--quiet=2"], package, folder)
+
+
 def ensure_lists(probe: str) -> None:
     """See to it that apt has lists of packages, and that they offer ``probe``.
 
@@ -59,7 +97,11 @@ def _has_lists() -> bool:
 
 def find(name: str) -> Package | None:
     """The version of a package that would be installed, or ``None``."""
-    done = _start(["apt-cache", "show", "--no-all-versions", name])
+    return _shown(["apt-cache", "show", "--no-all-versions", name])
+
+
+def _shown(command: list[str]) -> Package | None:
+    done = _start(command)
     fields: dict[str, str] = {}
     for line in done.stdout.splitlines():
         key, colon, value = line.partition(": ")
@@ -73,12 +115,16 @@ def find(name: str) -> Package | None:
 
 def unpack(package: Package, folder: Path) -> Path:
     """Download one package and unpack it below ``folder``; returns the root of its files."""
-    downloads = folder / "downloads"
-    root = folder / package.name
-    downloads.mkdir(exist_ok=True)
     command = ["apt-get", "download", "--quiet=2"]
     if os.geteuid() == 0:
         command += ["--option", "APT::Sandbox::User=root"]  # the folder belongs to us, not to _apt
+    return _unpacked(command, package, folder)
+
+
+def _unpacked(command: list[str], package: Package, folder: Path) -> Path:
+    downloads = folder / "downloads"
+    root = folder / package.name
+    downloads.mkdir(exist_ok=True)
     _run([*command, f"{package.name}={package.version}"], downloads)
     archive = next(downloads.glob(f"{package.name}_*.deb"))
     _run(["dpkg-deb", "--extract", str(archive), str(root)])

@@ -88,7 +88,8 @@ def test_registers_memory_steps_breakpoints_and_leaving() -> None:
             where,
             *("p/x $cr0 & 1", "p/x $cs", "p $rip == $pc", "x/2i $pc", "stepi"),
             *("set $here = $pc", "hbreak *$here", "continue", "p $pc == $here", "delete"),
-            *("set *(int *)0x500 = 0x12345678", "x/wx 0x500", "set $r15 = 77", "p $r15"),
+            *("set *(int *)0x500 = 0x12345678", "x/wx 0x500"),
+            *("set $old = $r15", "set $r15 = 77", "p $r15", "set $r15 = $old"),
             *("monitor translate 0x500", "monitor exits", "monitor nonsense", "detach"),
         )
         assert "$1 = 0x1\n" in said

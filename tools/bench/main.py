@@ -58,6 +58,17 @@ def _tcb(args: argparse.Namespace) -> Numbers:
     return tcb.measure(args.runs or tcb.RUNS)._asdict()
 
 
+def _guests(args: argparse.Namespace) -> Numbers:
+    from tools.bench import guests
+
+    return {each.name: each.missing for each in guests.measure(args.write)}
+
+
+def _show_guests(numbers: Numbers) -> None:
+    rows = [(name, f"no: {', '.join(m)}" if m else "yes") for name, m in numbers.items()]
+    render.table(("guest", "boots"), rows)
+
+
 def _stress(args: argparse.Namespace) -> Numbers:
     from tools.bench import stress
 
@@ -240,6 +251,12 @@ BENCHMARKS = {
     "tcb": Benchmark(
         "a report of trusted code, and what-if on a large graph", _tcb, _show_tcb, _is_long
     ),
+    "guests": Benchmark(
+        "unmodified systems: which of them boot",
+        _guests,
+        _show_guests,
+        lambda numbers: any(numbers.values()),
+    ),
     "load": Benchmark(
         "many processes that call, share, stream and are killed: what is lost, what is left over",
         _load,
@@ -254,6 +271,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.text, description=benchmark.text)
         command.add_argument("--json", action="store_true", help="print a JSON object")
+        if name == "guests":
+            command.add_argument(
+                "--write", action="store_true", help="write docs/guests.md, with pictures"
+            )
+            continue
         if name == "load":
             _configure_load(command)
             continue
