@@ -25,15 +25,7 @@ STATE, VOLATILE, ESTABLISHED = "state", "volatile", "established"
 _SPLIT: Final = {"persistent": "object", "nv": "nv"}
 """Fields of the state that are a blob an entry, by handle, and what the blobs are called."""
 _MAGIC: Final = "cloister tpm 2.0"
-INFO: Final[dict[str, object]] = {
-    "TPMSpecification": {"family": "2.0", "level": 0, "revision": 159},
-    "TPMAttributes": {
-        "manufacturer": f"id:{b'CLST'.hex()}",
-        "version": "id:00010000",
-        "model": "cloister",
-    },
-    "TPMFeatures": {"RSAKeySizes": [2048, 3072]},
-}
+_FEATURES: Final = {"TPMFeatures": {"RSAKeySizes": [2048, 3072]}}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -264,7 +256,9 @@ class Instance:
         self._stored_volatile = True
 
     def info(self) -> dict[str, object]:
-        return INFO
+        from tpm.tpm20.facts import INFO
+
+        return INFO | _FEATURES
 
 
 def _content(data: bytes) -> list[Any]:
