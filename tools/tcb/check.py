@@ -17,7 +17,7 @@ from tools.errors import UserError
 from tools.tcb.code import measure
 from tools.tcb.code.loaded import Layer
 from tools.tcb.code.measure import Code
-from tools.tcb.graph.closure import closures
+from tools.tcb.graph.closure import closure
 from tools.tcb.graph.model import Graph, Kind, Property
 from tools.tcb.report import process_code
 from tools.tcb.systems import source
@@ -107,16 +107,12 @@ def _measured(budget: Budget, graphs: dict[str, Graph]) -> Found:
     graph = graphs.get(budget.system)
     if graph is None:
         graph = graphs[budget.system] = source.load(budget.system)
-    closure = closures(graph, budget.subject)[budget.property]
-    members = [n for n in closure.members() if _kind(graph, n) is not Kind.ASSET]
+    found = closure(graph, graph.subject(budget.subject), budget.property)
+    members = [name for name in found.members() if graph.kind(name) is not Kind.ASSET]
     code = process_code(graph, members)
-    reasons = {n: "; ".join(step.why for step in closure.path(n)) for n in members}
+    reasons = {n: "; ".join(step.why for step in found.path(n)) for n in members}
     total = measure.together(code.values())
     return Found(budget, _own(total), {n: _own(code[n]) for n in members}, reasons)
-
-
-def _kind(graph: Graph, process: str) -> Kind:
-    return graph.components[graph.members[process][0]].kind
 
 
 def _own(code: Code) -> int:

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from tools.errors import UserError
 from tools.tcb import figures, whatif
-from tools.tcb.code import measure
 from tools.tcb.code.measure import Code
 from tools.tcb.code.sizes import size
-from tools.tcb.graph.model import Kind, Property
+from tools.tcb.graph.model import Property
 from tools.tcb.report import amounts, report
 from tools.tcb.systems import source
 
@@ -64,14 +63,5 @@ def _column(name: str) -> Column:
             raise UserError(f"{name!r}: {word!r} is no edit; there are {known}")
         wanted.append((edit, text))
     found = report(whatif.edited(source.load(system), wanted), subject)
-    members = {
-        p: sum(member.kind is not Kind.ASSET for member in base.members.values())
-        for p, base in found.bases.items()
-    }
+    members = {p: base.trusted for p, base in found.bases.items()}
     return Column(name, members, {p: base.total for p, base in found.bases.items()})
-
-
-def total_lines(code: Code, platform: bool) -> int:
-    """All source lines that are known, with or without what is below every process."""
-    below = (measure.INTERPRETER, measure.HOST_KERNEL, measure.FIRMWARE)
-    return sum(n for layer, n in code.lines().items() if platform or layer not in below)

@@ -44,6 +44,11 @@ class Base:
     total: Code
     """What all of them run; what several run counts once."""
 
+    @property
+    def trusted(self) -> int:
+        """How many processes and guests that is: assets are not counted."""
+        return sum(member.kind is not Kind.ASSET for member in self.members.values())
+
     def json(self) -> dict[str, Any]:
         return {
             "members": [member.json() for member in self.members.values()],
@@ -92,9 +97,8 @@ def report(graph: Graph, subject: str, wrappers: bool = True) -> Report:
         members = {}
         for name in each.members():
             inside = graph.members[name]
-            kind = graph.components[inside[0]].kind
             path = [influence.why for influence in each.path(name)]
-            members[name] = Member(name, kind, inside, path, code[name])
+            members[name] = Member(name, graph.kind(name), inside, path, code[name])
         bases[wanted] = Base(members, measure.together(code[name] for name in members))
     return Report(graph.name, subject, wrappers, bases)
 

@@ -14,7 +14,7 @@ from tools.tcb.compare import Column
 from tools.tcb.count import Tree
 from tools.tcb.graph.closure import Closure
 from tools.tcb.graph.model import Kind, Property
-from tools.tcb.report import Base, Member, Report
+from tools.tcb.report import Member, Report
 from tools.tcb.whatif import Change
 
 _COLUMNS: Final[Mapping[str, str]] = {
@@ -53,16 +53,12 @@ def report(found: Report) -> None:
         print(f"\nand what is kept in: {', '.join(assets)}")
     print(f"\n{found.subject} in {found.system} trusts, what several members run counted once:\n")
     totals = [
-        [str(p), *_members(base), *_amounts(base.total, layers)] for p, base in found.bases.items()
+        [str(p), base.trusted, *_amounts(base.total, layers)] for p, base in found.bases.items()
     ]
     render.table(("for its", "members", *_columns(layers)), totals)
     print()
     for line in _platform(code):
         print(line)
-
-
-def _members(base: Base) -> list[object]:
-    return [sum(member.kind is not Kind.ASSET for member in base.members.values())]
 
 
 def _layers(codes: Iterable[Code]) -> list[str]:
@@ -128,7 +124,7 @@ def changes(subject: str, found: Mapping[Property, Change], before: Report, afte
         [
             str(wanted),
             when,
-            *_members(each.bases[wanted]),
+            each.bases[wanted].trusted,
             *_amounts(each.bases[wanted].total, layers),
         ]
         for wanted in Property

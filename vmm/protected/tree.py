@@ -74,11 +74,6 @@ class Tree:
         self._batch = self._settled
         self._open(found)
 
-    @property
-    def fresh(self) -> bool:
-        """Whether nothing was ever written."""
-        return self._root == NEVER and not self._new
-
     # Codes
 
     def code(self, block: int) -> bytes:
@@ -133,7 +128,7 @@ class Tree:
         if self._batch != self._settled:
             self._store.commit({"settled": _NUMBER.pack(self._batch)})
             self._settled = self._batch
-        if len(self._new) > MOST_NEW:
+        if self.full:
             self.checkpoint()
 
     @property

@@ -157,8 +157,12 @@ class Graph:
         shown = ", ".join(names[:_SHOWN])
         return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
+    def kind(self, process: str) -> Kind:
+        """Of what is in a process: only programs are in one together."""
+        return self.components[self.members[process][0]].kind
+
     def is_rank(self, process: str) -> bool:
-        return any(self.components[name].kind is Kind.RANK for name in self.members[process])
+        return self.kind(process) is Kind.RANK
 
     def in_process(self, name: str) -> str:
         """A process by its name or that of a component in it; raises ``UserError``."""

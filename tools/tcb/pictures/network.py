@@ -56,18 +56,14 @@ def _below(graph: Graph) -> list[str]:
     for target, sources in graph.reaching.items():
         for reach in sources:
             reached.setdefault(reach.process, set()).add(target)
-    runs = [name for name in graph.members if _kind(graph, name) in (Kind.PROGRAM, Kind.ASSET)]
+    runs = [name for name in graph.members if graph.kind(name) in (Kind.PROGRAM, Kind.ASSET)]
     return [
         name
         for name in graph.members
-        if _kind(graph, name) is Kind.PROGRAM
+        if graph.kind(name) is Kind.PROGRAM
         and len(reached.get(name, set()) & set(runs)) > _EVERYBODY * (len(runs) - 1)
         and len(runs) > 3
     ]
-
-
-def _kind(graph: Graph, process: str) -> Kind:
-    return graph.components[graph.members[process][0]].kind
 
 
 def _rows(graph: Graph, found: Mapping[Property, Closure], shown: Sequence[str]) -> list[list[str]]:
@@ -129,7 +125,7 @@ def _node(
 ) -> str:
     x, y, width = place
     tag = "".join(wanted[0].upper() for wanted in Property if name in found[wanted])
-    kind = _kind(graph, name)
+    kind = graph.kind(name)
     ink = "white" if len(tag) == 3 else svg.INK
     frame = {"stroke": svg.INK, "stroke_dasharray": None if tag else "4 3"}
     rounded = 16 if kind is Kind.ASSET else 3

@@ -38,8 +38,6 @@ _SPACES: Final = frozenset({"pml4", "pdpt", "pd", "pt", "pgd", "pud", "vspace", 
 _TABLES: Final = frozenset({*_SPACES, "io_pt"})
 _DEVICES: Final = frozenset({"io_device", "io_ports", "irq", "ioapic_irq", "msi_irq", "arm_irq"})
 _EVERYTHING: Final = frozenset("RWXGP")
-_REACH: Final = 64
-"""Capability spaces within one another that are followed."""
 
 
 @dataclass
@@ -98,7 +96,7 @@ def _within(roots: Iterable[Cap], objects: Mapping[str, Object], spaces: set[str
     while waiting:
         cap, own = waiting.pop()
         found = objects.get(cap.target)
-        if found is None or found.name in seen or len(seen) > _REACH * len(objects):
+        if found is None or found.name in seen:
             continue
         seen.add(found.name)
         if own:
