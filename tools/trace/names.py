@@ -91,7 +91,7 @@ class Names(dict[int, str]):
         self._first = {t.space: t.id for t in reversed(threads)}  # the first thread of each space
         self.update((number, self._thread(number)) for number in self.threads)
         self.servers = self._owners(caps)
-        self._devices = dict(self._device_names(devices, caps))
+        self.devices = dict(self._device_names(devices, caps))
 
     def _owners(self, caps: Sequence[Cap]) -> dict[int, str]:
         """Endpoint -> the process whose offers it is for."""
@@ -145,8 +145,8 @@ class Names(dict[int, str]):
             return f"thread of {self.space(self.threads[number].space)}"
         if number in self.spaces:
             return f"space {self.spaces[number].name}"
-        if number in self._devices:
-            return f"device {self._devices[number]}"
+        if number in self.devices:
+            return f"device {self.devices[number]}"
         return f"{self._kinds.get(number, 'object')} {number}"
 
     def slot(self, thread: int, slot: int) -> str:

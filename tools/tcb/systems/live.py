@@ -8,109 +8,81 @@ protected only if its VMM has the trusted store in hand.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kernel.abi import DebugOp, Right
-from servers.init.description import INIT, INIT_OFFERS, DeviceEntry, Plan, plan
+from servers.init.description import INIT, INIT_OFFERS, Plan, plan
 from servers.runtime.server import OFFER_SHIFT
 from tools.system import Source, System
 from tools.tcb.graph.model import Graph
 from tools.tcb.systems.authority import Held, Holder, system
 from tools.tcb.systems.description import holders
 from tools.tcb.systems.rules import OPERATOR
+from tools.trace.names import Cap, Names, Space, Thread
 
 _OUTSIDE: Final = (INIT, OPERATOR)
 """Spaces that have everything anyway."""
 
 
-class Row(NamedTuple):
-    """One capability, as ``DebugOp.CAPABILITIES`` reports it."""
-
-    space: int
-    slot: int
-    kind: str
-    object: int
-    rights: int
-    badge: int
-
-
 def live(running: System, source: Source) -> Graph:
     """The graph of a system that runs; raises ``UserError`` if names do not fit."""
     planned, devices = plan(source.description)
-    rows = [Row(*row[:6]) for row in running.debug(DebugOp.CAPABILITIES)]
-    spaces = list(running.debug(DebugOp.SPACES))
-    priorities: dict[int, int] = {}
-    for _, space, _, _, priority, _ in running.debug(DebugOp.THREADS):
-        priorities[space] = max(priority, priorities.get(space, 0))
-    names = {row[0]: row[1] for row in spaces}
-    held = _Holdings(rows, names, planned, devices)
-    known = {holder.name: holder for holder in holders(planned)}
-    found = [
-        replace(
-            known[name],
-            holds=list(held.of(space, known[name])),
-            priority=priorities.get(space, 0),
-            limited=bool(row[12]),
+    spaces = [Space(*row) for row in running.debug(DebugOp.SPACES)]
+    threads = [Thread(*row) for row in running.debug(DebugOp.THREADS)]
+    caps = [Cap(*row) for row in running.debug(DebugOp.CAPABILITIES)]
+    names = Names(planned, [device.name for device in devices], spaces, threads, caps)
+    there = {space.name: space for space in spaces}
+    known = [each for each in holders(planned) if (each.process or each.name) in there]
+    held = _Holdings(names, planned, {each.name for each in known})
+    found = []
+    for holder in known:
+        space = there.get(holder.name)
+        if space is None:  # a part of another process, which has what both were given
+            found.append(holder)
+            continue
+        found.append(
+            replace(
+                holder,
+                holds=list(held.of(space.id, holder)),
+                priority=max((t.priority for t in threads if t.space == space.id), default=0),
+                limited=bool(space.budget),
+            )
         )
-        for row in spaces
-        if (name := row[1]) in known and (space := row[0]) in names
-    ]
     return system(f"{planned.name}, running", [_really_wrapped(holder) for holder in found])
 
 
 class _Holdings:
     """Who holds what, by the names of the description."""
 
-    def __init__(
-        self,
-        rows: Iterable[Row],
-        names: Mapping[int, str],
-        planned: Plan,
-        devices: Sequence[DeviceEntry],
-    ) -> None:
-        self._rows = list(rows)
+    def __init__(self, names: Names, planned: Plan, running: Container[str]) -> None:
         self._names = names
+        self._running = running
         self._offers = {process.name: process.offers for process in planned.processes}
-        mine = [row for row in self._rows if names[row.space] == INIT]
-        objects = sorted({row.object for row in mine if row.kind == "Device"})
-        self._devices = dict(zip(objects, (entry.name for entry in devices), strict=False))
-        self._servers = {
-            row.object: names[row.space]
-            for row in self._rows
-            if row.kind == "Endpoint"
-            and row.rights & Right.RECEIVE
-            and names[row.space] not in _OUTSIDE
-        }
-        self._init = next(
-            row.object
-            for row in self._rows
-            if row.kind == "Endpoint" and names[row.space] == OPERATOR
-        )
         self._shared = self._strangers()
 
     def of(self, space: int, planned: Holder) -> Iterator[Held]:
         """What one process holds; by the alias that it was planned to have it under."""
         aliases = {(each.target, each.offer): each.alias for each in planned.holds}
-        for row in self._rows:
-            if row.space == space and (held := self._held(row)) is not None:
-                yield replace(held, alias=aliases.get((held.target, held.offer), f"slot{row.slot}"))
+        for cap in self._names.caps.values():
+            if cap.space == space and (held := self._held(cap)) is not None:
+                yield replace(held, alias=aliases.get((held.target, held.offer), f"slot{cap.slot}"))
 
-    def _held(self, row: Row) -> Held | None:
-        if row.kind == "Device" and row.object in self._devices:
-            return Held("", self._devices[row.object], writable=bool(row.rights & Right.WRITE))
-        if row.kind == "Frame" and row.object in self._shared:
-            return Held("", f"frame{row.object}", writable=bool(row.rights & Right.WRITE))
-        if row.kind != "Endpoint" or not row.rights & Right.SEND or row.rights & Right.RECEIVE:
+    def _held(self, cap: Cap) -> Held | None:
+        writable = bool(cap.rights & Right.WRITE)
+        if cap.kind == "Device" and cap.object in self._names.devices:
+            return Held("", self._names.devices[cap.object], writable=writable)
+        if cap.kind == "Frame" and cap.object in self._shared:
+            return Held("", f"frame{cap.object}", writable=writable)
+        if cap.kind != "Endpoint" or not cap.rights & Right.SEND or cap.rights & Right.RECEIVE:
             return None
-        if row.object == self._init:
-            return Held("", INIT, INIT_OFFERS[row.badge >> OFFER_SHIFT])
-        server = self._servers.get(row.object)
-        if server is None or server == self._names[row.space]:
+        server, number = self._names.servers.get(cap.object, ""), cap.badge >> OFFER_SHIFT
+        if server == INIT:
+            return Held("", INIT, INIT_OFFERS[number])
+        if server not in self._running or server == self._names.space(cap.space):
             return None
-        number = row.badge >> OFFER_SHIFT
         offers = self._offers[server]
         return Held("", server, offers[number] if number < len(offers) else f"{number}")
 
@@ -121,14 +93,14 @@ class _Holdings:
         """
         related: set[frozenset[str]] = set()
         sharers: defaultdict[int, set[str]] = defaultdict(set)
-        for row in self._rows:
-            name = self._names[row.space]
+        for cap in self._names.caps.values():
+            name = self._names.space(cap.space)
             if name in _OUTSIDE:
                 continue
-            if row.kind == "Frame":
-                sharers[row.object].add(name)
-            elif row.kind == "Endpoint" and row.object in self._servers:
-                related.add(frozenset((name, self._servers[row.object])))
+            if cap.kind == "Frame":
+                sharers[cap.object].add(name)
+            elif cap.kind == "Endpoint" and cap.object in self._names.servers:
+                related.add(frozenset((name, self._names.servers[cap.object])))
         return {
             frame
             for frame, by in sharers.items()

@@ -93,3 +93,14 @@ class Without:
         for row in self._running.debug(operation):
             if operation is not DebugOp.CAPABILITIES or row[0] != self._space or row[2] != "Device":
                 yield row
+
+
+def test_programs_that_share_a_process_are_there(state: None) -> None:
+    description = load("monolith").description
+    (vm,) = description.vm
+    guest = msgspec.structs.replace(vm, kernel="guest:demo", initrd="", append="", engine="soft")
+    description = msgspec.structs.replace(description, vm=[guest])
+    for running, source in booted(description):
+        found = live(running, source)
+        assert set(found.members["console"]) == set(described(description).members["console"])
+        assert "console" in members(found, "vm:linux", Property.INTEGRITY)
