@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Interface)
 T = TypeVar("T")
 C = TypeVar("C", bound=Capability)
-
-
-PART_PRIORITY = 100
-"""Of the threads of programs that share an address space."""
 
 
 class Device:
@@ -214,14 +209,7 @@ class Environment:
     def run_parts(self, mains: Sequence[Callable[[Environment], object]]) -> None:
         """Start the other programs of this address space, in the order of ``Birth.parts``."""
         for (program, birth), main in zip(self._birth.parts, mains, strict=True):
-            entry = f"{program}#{next(self._threads)}"
-            self.system.channel.register(entry, partial(self._run_part, birth, main))
-            self.system.cap_drop(self.system.thread_create(NULL, entry, b"", PART_PRIORITY))
-
-    def _run_part(
-        self, birth: Birth, main: Callable[[Environment], object], channel: Channel, _: bytes
-    ) -> None:
-        main(Environment(channel, birth, self._threads))
+            self._start(main, program, birth)
 
     def _serving(self) -> Server:
         if self._server is None:
@@ -264,10 +252,15 @@ class Environment:
         self, function: Callable[[Environment], None], name: str, priority: int = 100
     ) -> None:
         """Run ``function`` in a new thread, with an environment of its own."""
+        self._start(function, name, self._birth, priority)
+
+    def _start(
+        self, main: Callable[[Environment], object], name: str, birth: Birth, priority: int = 100
+    ) -> None:
         entry = f"{name}#{next(self._threads)}"
 
         def run(channel: Channel, _argument: bytes) -> None:
-            function(Environment(channel, self._birth, self._threads))
+            main(Environment(channel, birth, self._threads))
 
         self.system.channel.register(entry, run)
         # Nobody controls it, and what is left of it when it ends must not be kept.
