@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from images.recipes import files
+from images.recipes import files, manifest
 
 NAME: Final = "boot-media"
 SUMMARY: Final = "memtest86+ and iPXE, as kernels and as CD images"
@@ -27,4 +27,4 @@ def fetch(say: Callable[[str], None]) -> Path:
 
 def is_current() -> bool:
     """Whether the files in the cache are those of this recipe."""
-    return files.is_taken(NAME, _VERSION)
+    return manifest.is_of(NAME, _VERSION)

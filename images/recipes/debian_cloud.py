@@ -7,8 +7,6 @@ kernels are made into images in the same way.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Callable
@@ -18,8 +16,16 @@ from typing import Final, NamedTuple
 
 from images import cache, initramfs
 from images.modules import ModuleError, ModuleTree
-from images.recipes import RecipeError
-from images.recipes.packages import Foreign, Package, ensure_lists, find, unpack
+from images.recipes import RecipeError, manifest
+from images.recipes.packages import (
+    Foreign,
+    Package,
+    downloading,
+    ensure_lists,
+    find,
+    offered,
+    unpack,
+)
 
 NAME: Final = "debian-cloud"
 SUMMARY: Final = "Debian's cloud kernel and a busybox initial RAM disk"
@@ -57,34 +63,24 @@ def is_current() -> bool:
 def make(source: Source, say: Callable[[str], None]) -> Path:
     """Make the image of one of Debian's kernels; returns its folder."""
     say("looking for the packages")
-    offered, unpacked = _archive(source)
-    kernel, busybox = _kernel(source, offered), offered(_BUSYBOX)
+    look_up, unpacked = _archive(source)
+    kernel, busybox = _kernel(source, look_up), look_up(_BUSYBOX)
     path = cache.image(source.name)
     with cache.replacing(path) as fresh, tempfile.TemporaryDirectory() as scratch:
-        say(_downloading(kernel))
+        say(downloading(kernel))
         kernel_root = unpacked(kernel, Path(scratch))
-        say(_downloading(busybox))
+        say(downloading(busybox))
         busybox_root = unpacked(busybox, Path(scratch))
         say("building the initial RAM disk")
         files = _files(kernel_root, busybox_root)
-        manifest = {
-            "recipe": initramfs.version(),
-            "packages": {package.name: package.version for package in (kernel, busybox)},
-            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        }
-        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
-        for name, data in files.items():
-            cache.write(fresh / name, data)
+        versions = {package.name: package.version for package in (kernel, busybox)}
+        manifest.write(fresh, files, initramfs.version(), versions)
     return path
 
 
 def is_made(source: Source) -> bool:
     """Whether its image in the cache has the init of this Cloister."""
-    try:
-        manifest = json.loads((cache.image(source.name) / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("recipe") == initramfs.version()
+    return manifest.is_of(source.name, initramfs.version())
 
 
 Offered = Callable[[str], Package]
@@ -95,31 +91,20 @@ def _archive(source: Source) -> tuple[Offered, Unpacked]:
     """Where a kernel's packages are looked for, and how they are unpacked."""
     if not source.architecture:
         ensure_lists(source.meta)
-        return partial(_offered, find), unpack
+        return partial(offered, look=find), unpack
     foreign = Foreign(source.architecture, cache.folder() / f"apt-{source.architecture}")
     foreign.ensure_lists(source.meta)
-    return partial(_offered, foreign.find), foreign.unpack
+    return partial(offered, look=foreign.find), foreign.unpack
 
 
-def _downloading(package: Package) -> str:
-    return f"downloading {package.name} {package.version}, {package.size / 1e6:.1f} MB"
-
-
-def _kernel(source: Source, offered: Offered) -> Package:
+def _kernel(source: Source, look_up: Offered) -> Package:
     """The package with the kernel itself, which the meta package depends on."""
-    match = re.search(source.pattern, offered(source.meta).depends)
+    match = re.search(source.pattern, look_up(source.meta).depends)
     if match is None:
         raise RecipeError(
             f"{source.meta} names no kernel package; run 'apt-get update' and try again"
         )
-    return offered(match.group())
-
-
-def _offered(look: Callable[[str], Package | None], name: str) -> Package:
-    package = look(name)
-    if package is None:
-        raise RecipeError(f"apt offers no package {name}; run 'apt-get update' and try again")
-    return package
+    return look_up(match.group())
 
 
 def _files(kernel: Path, busybox: Path) -> dict[str, bytes]:

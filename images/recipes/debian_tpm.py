@@ -6,8 +6,6 @@ one behind the other: this image's is the other's with one more behind it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ from typing import Final
 from images import cache
 from images.cpio import Archive
 from images.elf import Elf, ElfError
-from images.recipes import RecipeError, debian_cloud
+from images.recipes import RecipeError, debian_cloud, manifest
 from images.recipes.packages import Package, ensure_lists, find, unpack
 
 NAME: Final = "debian-tpm"
@@ -52,32 +50,17 @@ def fetch(say: Callable[[str], None]) -> Path:
             "vmlinuz": (base / "vmlinuz").read_bytes(),
             "initramfs": (base / "initramfs").read_bytes() + _archive(roots),
         }
-        manifest = {
-            "recipe": _recipe(),
-            "packages": versions,
-            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        }
-        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
-        for name, data in files.items():
-            cache.write(fresh / name, data)
+        manifest.write(fresh, files, _recipe(), versions)
     return path
 
 
 def is_current() -> bool:
     """Whether the image in the cache was made like this, from the other image as it is."""
-    try:
-        manifest = json.loads((cache.image(NAME) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("recipe") == _recipe()
+    return manifest.is_of(NAME, _recipe())
 
 
 def _recipe() -> str:
-    try:
-        base = (cache.image(debian_cloud.NAME) / "manifest.json").read_bytes()
-    except OSError:
-        base = b""
-    return f"{_VERSION} {hashlib.sha256(base).hexdigest()[:16]}"
+    return f"{_VERSION} {manifest.digest(debian_cloud.NAME)}"
 
 
 def _closure(names: tuple[str, ...]) -> Iterator[Package]:

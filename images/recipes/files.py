@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from images import cache
-from images.recipes import RecipeError
-from images.recipes.packages import ensure_lists, find, unpack
+from images.recipes import RecipeError, manifest
+from images.recipes.packages import downloading, ensure_lists, offered, unpack
 
 Sources = Mapping[str, tuple[str, str]]
 """File -> the package that has it, and where."""
@@ -28,12 +26,8 @@ def take(name: str, version: str, sources: Sources, say: Callable[[str], None]) 
     with cache.replacing(path) as fresh, tempfile.TemporaryDirectory() as scratch:
         roots, versions = {}, {}
         for each in packages:
-            package = find(each)
-            if package is None:
-                raise RecipeError(
-                    f"apt offers no package {each}; run 'apt-get update' and try again"
-                )
-            say(f"downloading {each} {package.version}, {package.size / 1e6:.1f} MB")
+            package = offered(each)
+            say(downloading(package))
             roots[each] = unpack(package, Path(scratch))
             versions[each] = package.version
         files = {}
@@ -42,21 +36,5 @@ def take(name: str, version: str, sources: Sources, say: Callable[[str], None]) 
                 files[file] = (roots[each] / source).read_bytes()
             except OSError:
                 raise RecipeError(f"the package {each} has no {source}") from None
-        manifest = {
-            "recipe": version,
-            "packages": versions,
-            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        }
-        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
-        for file, data in files.items():
-            cache.write(fresh / file, data)
+        manifest.write(fresh, files, version, versions)
     return path
-
-
-def is_taken(name: str, version: str) -> bool:
-    """Whether the files in the cache are those of this recipe."""
-    try:
-        manifest = json.loads((cache.image(name) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("recipe") == version

@@ -8,8 +8,6 @@ which shows it on the screen or, if there is none, at the first serial port; the
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import struct
 import subprocess
@@ -19,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from images import cache
-from images.recipes import RecipeError, debian_cloud
-from images.recipes.packages import ensure_lists, find, unpack
+from images.recipes import RecipeError, debian_cloud, manifest
+from images.recipes.packages import downloading, ensure_lists, offered, unpack
 
 NAME: Final = "grub-disk"
 SUMMARY: Final = "a bootable disk: GRUB, Debian's cloud kernel and memtest86+"
@@ -71,45 +69,27 @@ def fetch(say: Callable[[str], None]) -> Path:
         folder = Path(scratch)
         roots, versions = {}, {}
         for name in _PACKAGES:
-            package = find(name)
-            if package is None:
-                raise RecipeError(
-                    f"apt offers no package {name}; run 'apt-get update' and try again"
-                )
-            say(f"downloading {name} {package.version}, {package.size / 1e6:.1f} MB")
+            package = offered(name)
+            say(downloading(package))
             roots[name] = unpack(package, folder)
             versions[name] = package.version
         say("building the disk")
         core = _core(roots["grub-common"], roots["grub-pc-bin"], folder)
         boot = (roots["grub-pc-bin"] / _GRUB / "boot.img").read_bytes()
         disk = assemble(boot, core, _file_system(roots["memtest86+"], folder))
-        cache.write(fresh / "disk.img", disk)
         memtest = roots["memtest86+"] / "boot" / "memtest86+x64.bin"
-        cache.write(fresh / "memtest.bin", memtest.read_bytes())
-        manifest = {
-            "recipe": _recipe(),
-            "packages": versions,
-            "sha256": {"disk.img": hashlib.sha256(disk).hexdigest()},
-        }
-        cache.write(fresh / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        files = {"disk.img": disk, "memtest.bin": memtest.read_bytes()}
+        manifest.write(fresh, files, _recipe(), versions)
     return path
 
 
 def is_current() -> bool:
     """Whether the disk in the cache was made like this, with the kernel that is there."""
-    try:
-        manifest = json.loads((cache.image(NAME) / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("recipe") == _recipe()
+    return manifest.is_of(NAME, _recipe())
 
 
 def _recipe() -> str:
-    try:
-        base = (cache.image(debian_cloud.NAME) / "manifest.json").read_bytes()
-    except OSError:
-        base = b""
-    return f"{_VERSION} {hashlib.sha256(base).hexdigest()[:16]}"
+    return f"{_VERSION} {manifest.digest(debian_cloud.NAME)}"
 
 
 def assemble(boot: bytes, core: bytes, file_system: bytes) -> bytes:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,19 @@ def _shown(command: list[str]) -> Package | None:
         return None
     depends, size = fields.get("Depends", ""), int(fields.get("Size", "0"))
     return Package(fields["Package"], fields["Version"], depends, size)
+
+
+def offered(name: str, look: Callable[[str], Package | None] | None = None) -> Package:
+    """The same, or ``RecipeError`` if apt has none; ``look`` is where to look instead."""
+    package = (look or find)(name)
+    if package is None:
+        raise RecipeError(f"apt offers no package {name}; run 'apt-get update' and try again")
+    return package
+
+
+def downloading(package: Package) -> str:
+    """What a person is told while it comes."""
+    return f"downloading {package.name} {package.version}, {package.size / 1e6:.1f} MB"
 
 
 def unpack(package: Package, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from images.recipes import files
+from images.recipes import files, manifest
 
 NAME: Final = "seabios"
 SUMMARY: Final = "SeaBIOS, a video BIOS, and a ROM that starts Linux kernels"
@@ -29,4 +29,4 @@ def fetch(say: Callable[[str], None]) -> Path:
 
 def is_current() -> bool:
     """Whether the files in the cache are those of this recipe."""
-    return files.is_taken(NAME, _VERSION)
+    return manifest.is_of(NAME, _VERSION)
