@@ -6,7 +6,6 @@ import argparse
 import base64
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from images import cache
 from kernel.abi import DebugOp
 from tools import boot, system
-from tools.bench.boot import PROGRAM
+from tools.bench.boot import command
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = cache.folder() / "images" / "debian-cloud"
@@ -24,11 +23,6 @@ LINUX = cache.folder() / "images" / "debian-cloud"
 needs_linux = pytest.mark.skipif(
     not (LINUX / "vmlinuz").exists(), reason="fetch it with: cloister images fetch linux"
 )
-
-
-def command(*arguments: str) -> list[str]:
-    """The command line, started as the launcher starts it."""
-    return [sys.executable, "-I", "-c", PROGRAM, str(ROOT), *arguments]
 
 
 def cloister(

@@ -34,6 +34,11 @@ PROGRAM: Final = (
 """What the launcher does, where the code was installed without it."""
 
 
+def command(*arguments: str) -> list[str]:
+    """The command line in a process of its own, as the launcher starts it."""
+    return [sys.executable, "-I", "-c", PROGRAM, str(ROOT), *arguments]
+
+
 class Result(NamedTuple):
     """Medians of the runs in seconds; None without QEMU."""
 
@@ -54,9 +59,7 @@ def find_image() -> tuple[Path, Path]:
 def cloister(kernel: Path, initrd: Path, append: str = APPEND) -> list[str]:
     """The command that boots a guest in Cloister."""
     launcher = ROOT / "cloister"
-    program = [str(launcher)]
-    if not launcher.exists():
-        program = [sys.executable, "-I", "-c", PROGRAM, str(ROOT)]
+    program = [str(launcher)] if launcher.exists() else command()
     return [
         *(*program, "boot", "--kernel", str(kernel), "--initrd", str(initrd)),
         *("--append", append, "--memory", "256M"),

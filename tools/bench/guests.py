@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from images import cache
-from tools.bench.boot import PROGRAM
+from tools.bench import boot
 from tools.errors import UserError
 from tools.images import fetch
 from tools.system import ROOT
@@ -44,6 +44,7 @@ class Guest(NamedTuple):
     """After how many seconds its screen is looked at; 0 for a guest without."""
     ends: bool = True
     """Whether it switches itself off."""
+    memory: str = "256M"
 
 
 class Found(NamedTuple):
@@ -59,12 +60,16 @@ def _image(name: str, file: str) -> str:
     return str(cache.image(name) / file)
 
 
-def _linux(image: str, kernel: str = "", options: str = "console=ttyS0") -> list[str]:
+def _files(image: str, kernel: str = "") -> list[str]:
+    kernel = kernel or _image(image, "vmlinuz")
+    return ["--kernel", kernel, "--initrd", _image(image, "initramfs")]
+
+
+def _linux(image: str, kernel: str = "") -> list[str]:
+    """One that says what it is, and switches itself off."""
     encoded = base64.b64encode(_SCRIPT.encode()).decode()
-    return [
-        *("--kernel", kernel or _image(image, "vmlinuz"), "--initrd", _image(image, "initramfs")),
-        *("--append", f"{options} quiet panic=-1 cloister.run={encoded}"),
-    ]
+    append = f"console=ttyS0 quiet panic=-1 cloister.run={encoded}"
+    return [*_files(image, kernel), "--append", append]
 
 
 def _vmlinux() -> list[str]:
@@ -92,7 +97,7 @@ GUESTS: Final = (
     ),
     Guest(
         *("debian-generic", "Debian's kernel for PCs, with a framebuffer", ("linux-generic",)),
-        lambda: [*_linux("debian-generic")[:-1], "console=ttyS0 console=tty0 panic=-1"],
+        lambda: [*_files("debian-generic"), "--append", "console=ttyS0 console=tty0 panic=-1"],
         (),
         picture=6,
         ends=False,
@@ -107,7 +112,6 @@ GUESTS: Final = (
         ("seabios", "grub-disk"),
         lambda: ["--bios", "--disk", f"{_image('grub-disk', 'disk.img')}:ro"],
         ("SeaBIOS", "Booting from Hard Disk", "Linux version 6", "init started"),
-        picture=0,
         ends=False,
     ),
     Guest(
@@ -125,6 +129,7 @@ GUESTS: Final = (
         ],
         ("Memtest86+", "Test #"),
         ends=False,
+        memory="32M",
     ),
     Guest(
         *("ipxe", "iPXE by the BIOS", ("seabios", "boot-media")),
@@ -144,6 +149,7 @@ GUESTS: Final = (
         *("demo", "our own guest: long mode, paging, user mode, its own disk driver", ()),
         lambda: ["--kernel", "guest:demo", "--append", "auto"],
         ("demo guest",),
+        memory="32M",
     ),
 )
 
@@ -152,17 +158,18 @@ def attempt(guest: Guest, pictures: Path) -> Found:
     """Boot one, and look at it."""
     for image in guest.images:
         fetch(image)
-    memory = "32M" if guest.name in ("demo", "memtest") else "256M"
-    command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT), "boot", *guest.arguments()]
-    command += ["--memory", memory, "--timeout", f"{guest.picture + 2 if guest.picture else 15}"]
+    seconds = 60.0 if guest.ends else guest.picture + 2 if guest.picture else 15.0
+    words = ["boot", *guest.arguments(), "--memory", guest.memory, "--timeout", f"{seconds}"]
     picture = pictures / f"{guest.name}.png"
     if guest.picture:
         picture.unlink(missing_ok=True)
-        command += ["--screenshot", str(picture), "--screenshot-after", f"{guest.picture}"]
-    if guest.ends:
-        command[command.index("--timeout") + 1] = "60"
+        words += ["--screenshot", str(picture), "--screenshot-after", f"{guest.picture}"]
     done = subprocess.run(
-        *(command,), stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
+        boot.command(*words),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=False,
     )
     said = done.stdout.decode(errors="replace")
     missing = [text for text in guest.expected if text not in said]
@@ -212,9 +219,11 @@ def _shown(word: str) -> str:
 
 
 def measure(write: bool) -> list[Found]:
-    """Boot all of them; ``write`` the document."""
+    """Boot all of them; ``write`` the document, which else stays as it is with its pictures."""
+    if not write:
+        with tempfile.TemporaryDirectory(prefix="cloister-bench-") as folder:
+            return [attempt(guest, Path(folder)) for guest in GUESTS]
     PICTURES.mkdir(exist_ok=True)
     found = [attempt(guest, PICTURES) for guest in GUESTS]
-    if write:
-        DOCUMENT.write_text(document(found), encoding="utf-8")
+    DOCUMENT.write_text(document(found), encoding="utf-8")
     return found

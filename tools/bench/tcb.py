@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import statistics
 import subprocess
-import sys
 import time
 from typing import Final, NamedTuple
 
-from tools.bench.boot import PROGRAM
-from tools.system import ROOT
+from tools.bench.boot import command
 from tools.tcb import whatif
 from tools.tcb.graph.model import ALL, Component, Graph, Influence, graph
 
@@ -48,12 +46,11 @@ def large(seed: int = 1) -> Graph:
 
 def measure(runs: int = RUNS) -> Result:
     """All of it, so many times."""
-    command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT), "tcb", "report", "--live"]
-    command += ["--for", "vm:hello"]
+    looked_at = command("tcb", "report", "--live", "--for", "vm:hello")
     reports, edits = [], []
     for _ in range(runs):
         begin = time.perf_counter()
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(looked_at, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
         reports.append(time.perf_counter() - begin)
         before = large()
         held = before.influences[0].held

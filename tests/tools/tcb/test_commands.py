@@ -130,7 +130,7 @@ def test_systems_side_by_side(tcb: Any) -> None:
     assert found[1]["integrity"]["members"] == found[0]["integrity"]["members"] - 1
     assert found[3]["integrity"]["lines"]["other systems"] == 17_449
     shown = tcb("compare", *names)
-    assert "1,".replace(",", "") in shown and "17449" in shown
+    assert "17449" in shown
     assert "github.com/seL4/seL4" in shown
 
 
