@@ -46,10 +46,9 @@ from servers.runtime import (
     KernelError,
     Notification,
     Right,
-    ServerDied,
     ServiceError,
 )
-from servers.runtime.errors import Cancelled, ReceiverFull
+from servers.runtime.attachments import keep_attached
 from servers.runtime.stream import Packet, StreamClient
 
 if TYPE_CHECKING:
@@ -57,8 +56,6 @@ if TYPE_CHECKING:
 
 PIECE: Final = 256 * 1024
 """Bytes of one packet at most."""
-PAUSE: Final = 10_000_000
-"""Nanoseconds before attaching again to a driver that gave the stream up but lives."""
 _STATUS: Final = {int(status): status for status in Status}
 
 
@@ -266,50 +263,38 @@ class BlockClient:
         block = env.open(Block, name)
         try:
             stream = StreamClient(env, self._slots, data_size, self._to_us.bind(env.system))
-            self._attach(env, block, stream)
+
+            def attach() -> Notification:
+                return block.attach(stream.offer)
+
+            def begin(to_driver: Notification) -> bool:
+                return self._begin(stream, to_driver)
+
+            keep_attached(env, stream, attach, block.attend, begin, self._detached)
         except (KernelError, ServiceError) as error:
             self._refused = error
-            return
-        finally:
             self._ready.set()
-        while self._attend(env, block):
-            with self._lock:
-                self._stream = None
-            stream.reset()
-            with suppress(KernelError, ServiceError):  # else it is tried again, from ``attend`` on
-                self._attach(env, block, stream)
-        with self._lock:
-            self._stream, self._lost = None, True
+            return
+        self._detached()
+        self._lost = True
         self._signal(self._to_us, env.system)
 
-    def _attend(self, env: Environment, block: Block) -> bool:
-        """Wait until the stream is not attached; False if it never will be again."""
-        try:
-            block.attend()
-        except ServerDied:
-            return True
-        except (Cancelled, ReceiverFull, ServiceError):
-            pass
-        except KernelError:  # the capability is gone
-            return False
-        env.sleep(PAUSE)
-        return not self._lost
-
-    def _attach(self, env: Environment, block: Block, stream: StreamClient) -> None:
-        """Attach to the driver that there is, or wait for one; put again what was not answered."""
-        while True:
-            try:
-                to_driver = block.attach(stream.offer)
-                break
-            except ServerDied:
-                stream.reset()
+    def _begin(self, stream: StreamClient, to_driver: Notification) -> bool:
+        """The stream is attached: put again what was not answered."""
         with self._lock:
             old, self._to_driver = self._to_driver, to_driver
             for piece in self._sent.values():
                 stream.post(piece.packet)
-            self._stream = stream
-            self._put_waiting()
+            if not self._lost:
+                self._stream = stream
+                self._put_waiting()
         if old is not None:
             with suppress(KernelError):
                 old.drop()
         to_driver.signal()
+        self._ready.set()
+        return not self._lost
+
+    def _detached(self) -> None:
+        with self._lock:
+            self._stream = None

@@ -12,20 +12,10 @@ from collections import deque
 from typing import Final, Protocol
 
 from drivers.block.interface import FLUSH, READ, SECTOR, WRITE, Block, DiskInfo, Status
-from servers.runtime import (
-    Busy,
-    Deferred,
-    Environment,
-    Failed,
-    KernelError,
-    Notification,
-    Right,
-    ServiceError,
-)
+from servers.runtime import Environment, Failed, Notification
+from servers.runtime.attachments import Attachments
 from servers.runtime.stream import Packet, StreamOffer, StreamServer
 
-CLIENTS: Final = 48
-"""Clients at most: each has a bit in the notification that wakes the service."""
 GROUP: Final = 16
 """Requests after which answers are made visible, while more are being carried out."""
 
@@ -56,7 +46,6 @@ class Attachment:
         self._to_client = offer.to_client
         self._done: list[tuple[Packet, Status]] = []  # carried out since the disk was settled
         self._unsent: deque[Packet] = deque()  # answers for which the client has made no room yet
-        self.attending: Deferred | None = None
 
     def work(self) -> bool:
         """Carry out a ring full of requests; whether there may be more.
@@ -118,9 +107,7 @@ class Attachment:
                 self._to_client.signal()
 
     def close(self) -> None:
-        """Detach, and tell who attends."""
-        if self.attending is not None:
-            self.attending.answer()
+        """Detach."""
         self._stream.close()
 
 
@@ -130,50 +117,17 @@ class BlockService(Block):
     def __init__(self, env: Environment, disk: Medium) -> None:
         self._env = env
         self._disk = disk
-        self._signal = env.listen()
-        self._bits: dict[int, int] = {}  # client's badge -> its bit's number
-        self._wakes: dict[int, Notification] = {}  # bit's number -> what its client signals
-        self._attached: dict[int, Attachment] = {}  # by bit's number
+        self._clients: Attachments[Attachment] = Attachments(env, "disk")
+        self.notify = self._clients.notify
 
     def info(self) -> DiskInfo:
         return DiskInfo(self._disk.size, self._disk.writable)
 
     def attach(self, offer: StreamOffer) -> Notification:
-        badge = self._env.badge
-        if badge not in self._bits and len(self._bits) == CLIENTS:
-            for capability in (offer.frame, offer.to_client):
-                capability.drop()
-            raise Busy(f"the disk has {CLIENTS} clients already")
-        attachment = Attachment(self._disk, offer)
-        number = self._bits.setdefault(badge, len(self._bits))
-        self._detach(number)
-        self._attached[number] = attachment
-        if number not in self._wakes:
-            self._wakes[number] = self._signal.mint(Right.SEND | Right.GRANT, 1 << number)
-        return self._wakes[number]
+        def make(offer: StreamOffer) -> Attachment:
+            return Attachment(self._disk, offer)
+
+        return self._clients.attach(self._env.badge, offer, make)
 
     def attend(self) -> None:
-        attachment = self._attached.get(self._bits.get(self._env.badge, CLIENTS))
-        if attachment is None:
-            return None
-        if attachment.attending is not None:
-            attachment.attending.answer()
-        attachment.attending = self._env.defer()
-        return attachment.attending  # type: ignore[return-value]
-
-    def notify(self, bits: int) -> None:
-        """Serve the clients that signalled."""
-        for number in range(len(self._bits)):
-            if bits >> number & 1 and number in self._attached:
-                try:
-                    more = self._attached[number].work()
-                except (ServiceError, KernelError):  # it broke its ring, or took it away
-                    self._detach(number)
-                    continue
-                if more:
-                    self._signal.signal(1 << number)  # after the others
-
-    def _detach(self, number: int) -> None:
-        attachment = self._attached.pop(number, None)
-        if attachment is not None:
-            attachment.close()
+        return self._clients.attend(self._env.badge)

@@ -9,7 +9,6 @@ import pytest
 from drivers.block import main as block
 from drivers.block.client import PIECE, BlockClient
 from drivers.block.interface import READ, WRITE, Block, Status
-from drivers.block.service import CLIENTS
 from servers.runtime import (
     BadRequest,
     Busy,
@@ -19,6 +18,7 @@ from servers.runtime import (
     Right,
     TimedOut,
 )
+from servers.runtime.attachments import CLIENTS
 from servers.runtime.stream import Packet, StreamOffer
 from tests.support.disks import DISK, LONG, SIZE, Raw, system
 from tests.support.simulation import Simulation
