@@ -18,7 +18,11 @@ from servers.display.interface import DisplayControl
 from servers.init.description import (
     BIOS,
     DEVICE,
+    SWITCH,
     DescriptionError,
+    DeviceEntry,
+    NicEntry,
+    ProcessEntry,
     VmEntry,
     parse_size,
 )
@@ -83,6 +87,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--bios-log", metavar="F", help="a file for what the BIOS says for developers"
+    )
+    parser.add_argument(
+        "--net",
+        nargs="?",
+        const="virtio",
+        choices=("virtio", "e1000"),
+        help="give the guest a network adapter (default virtio), plugged into a switch",
+    )
+    parser.add_argument(
+        "--net-listen",
+        type=int,
+        metavar="PORT",
+        help="let a QEMU with -netdev socket,connect=127.0.0.1:PORT be plugged into that switch",
     )
     parser.add_argument("--tpm", choices=("2.0", "1.2"), default="", help="give the guest a TPM")
     parser.add_argument(
@@ -251,6 +268,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
         tpm_interface=args.tpm_interface,
         tpm_state=_tpm_state(args),
         display=screens.wanted(args),
+        network=[NicEntry(model=args.net)] if args.net else [],
         autostart=True,
         on_reboot="restart" if args.bios else "stop",
     )
@@ -265,6 +283,8 @@ def describe(args: argparse.Namespace) -> systems.Source:
         for p in base.description.process
         if p.program != "drivers.block"
     ]
+    outside, driver = _uplink(args)
+    kept += driver
     wanted = {_device(hold) for process in kept for hold in process.holds}
     sockets, viewers = screens.viewers(args)
     if viewers:
@@ -274,11 +294,39 @@ def describe(args: argparse.Namespace) -> systems.Source:
         name=SYSTEM,
         device=[d for d in base.description.device if d.name in wanted]
         + attached.devices
-        + sockets,
+        + sockets
+        + outside,
         process=kept + viewers + attached.processes,
         vm=[guest],
     )
     return systems.Source(description, base.folder)
+
+
+def _uplink(args: argparse.Namespace) -> tuple[list[DeviceEntry], list[ProcessEntry]]:
+    """The socket of a network's outside, its driver, and a switch that is plugged into that."""
+    if args.net_listen is None:
+        return [], []
+    if not args.net:
+        raise UserError("--net-listen goes with --net", 2)
+    socket = DeviceEntry(name="uplink", file=f"listen:{args.net_listen}", stream=True)
+    driver = ProcessEntry(
+        name="uplink",
+        program="drivers.net",
+        holds=[f"socket={DEVICE}uplink"],
+        offers=["link"],
+        label="drivers",
+        priority=120,
+    )
+    switch = ProcessEntry(
+        name=SWITCH,
+        program="servers.switch",
+        holds=["uplink=uplink"],
+        offers=["port"],
+        label="services",
+        priority=110,
+        config={"uplinks": {"uplink": {"segments": ["guests"]}}},
+    )
+    return [socket], [driver, switch]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ anywhere.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -113,6 +113,40 @@ class Tpm(Protocol):
         """Execute a command and wait."""
 
 
+class Network(Protocol):
+    """A cable: ``drivers.net.client.LinkClient``.  Frames and offloads are as of
+    ``drivers.net.frames``."""
+
+    changed: Callable[[], None]
+    """Called, on any thread, when frames have arrived or there is room again."""
+
+    def room(self) -> bool:
+        """Whether a frame can be sent now."""
+
+    def send(self, parts: Iterable[bytes | memoryview], offload: bytes) -> None:
+        """Send a frame with the next ``flush``."""
+
+    def flush(self) -> None: ...
+
+    def peek(self, simple: bool = False) -> tuple[bytes, bytes | memoryview] | None:
+        """The offload of the frame that arrived first, and the frame; ``simple``: no offload."""
+
+    def skip(self) -> None:
+        """That frame was taken."""
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network adapter, and what it is plugged into."""
+
+    backend: Network
+    address: bytes
+    """Its Ethernet address, 6 bytes."""
+    model: Literal["virtio", "e1000"] = "virtio"
+    rom: bytes = b""
+    """Boots from the network, run by firmware."""
+
+
 class Display(Protocol):
     """Where a picture is shown.  What the person does comes by ``vmm.display.Desk.happened``."""
 
@@ -154,3 +188,5 @@ class Backends:
     """Disks and CD-ROM drives that are not virtio's."""
     display: Display | None = None
     firmware: Firmware | None = None
+    nics: tuple[Nic, ...] = ()
+    """Network adapters."""

@@ -159,6 +159,7 @@ class Board:
         for function in functions:
             self.pci.add(function)
         self.controllers = self._add_drives()
+        self.nics = self._add_nics()
         if self._backends.entropy is not None:
             rng = VirtioRng(self._backends.entropy, self.post)
             self.pci.add(VirtioPci(rng, self.memory, self.engine.invalidate))
@@ -222,6 +223,15 @@ class Board:
             self.post,
             self.pic.line,
         )
+
+    def _add_nics(self) -> Sequence[object]:
+        """Network adapters."""
+        if not self._backends.nics:
+            return ()
+        from vmm import nics
+
+        invalidate = self.engine.invalidate
+        return nics.attach(self._backends.nics, self.pci, self.memory, invalidate, self.post)
 
     def _add_display(self) -> Desk | None:
         """Screen, keyboard and mouse."""

@@ -28,6 +28,16 @@ class DiskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.encrypt or self.integrity
 
 
+class NicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network adapter."""
+
+    address: str
+    """Its Ethernet address, as ``02:00:00:00:00:01``."""
+    model: Literal["virtio", "e1000"] = "virtio"
+    port: int = 0
+    """Which of the ports that its switch has for this machine."""
+
+
 class VmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of one machine.  Immutable: a machine is rebuilt to change it."""
 

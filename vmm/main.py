@@ -15,11 +15,11 @@ import msgspec
 
 from servers.runtime import Environment, Frame, NoDevice, ProcessFailed, ServiceError
 from vmm import engine
-from vmm.backends import Backends, Block, Drive, Firmware
+from vmm.backends import Backends, Block, Drive, Firmware, Nic
 from vmm.board import Board
 from vmm.boot import BootError
 from vmm.clock import Clock
-from vmm.config import DiskConfig, VmConfig
+from vmm.config import DiskConfig, NicConfig, VmConfig
 from vmm.control import Control, LateImport, gdb_support
 from vmm.engine.interface import EngineError, Registers
 from vmm.memory import GuestMemory
@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether the guest has a screen."""
     apic: bool = False
     """Whether there are APICs."""
+    nics: list[NicConfig] = []
+    """Network adapters, plugged into ``net0``, ``net1``, ..."""
     bios: bool = False
     """Whether it starts from a BIOS."""
     bios_menu: bool = False
@@ -89,6 +91,7 @@ class Disassembler:
 disassembler = Disassembler()
 tpm_support = LateImport("vmm.tpm")
 drives_support = LateImport("vmm.drives")
+nics_support = LateImport("vmm.nics")
 display_support = LateImport("vmm.display")
 apic_support = LateImport("vmm.apic")
 bios_support = LateImport("vmm.firmware")
@@ -102,6 +105,7 @@ def prepare() -> None:
     disassembler.start()
     tpm_support.start()
     drives_support.start()
+    nics_support.start()
     display_support.start()
     apic_support.start()
     bios_support.start()
@@ -114,7 +118,7 @@ def main(env: Environment) -> str:
     """Run the guest; the reason of the process's end is how the guest ended."""
     settings = env.config(Settings)
     try:
-        services = Services(env, settings.disks, settings.tpm or None)
+        services = Services(env, settings.disks, settings.tpm or None, settings.nics)
     except ServiceError as error:  # of a disk whose image is damaged
         raise ProcessFailed(str(error)) from None
     try:
@@ -160,6 +164,7 @@ def _run(env: Environment, settings: Settings, services: Services) -> Outcome:
         drives,
         screen,
         _firmware(env, settings) if settings.bios else None,
+        _nics(services, settings),
     )
     changed = env.event()
 
@@ -267,6 +272,15 @@ def _disks(
         else:
             drives.append(Drive(disk, config.interface, config.cdrom))
     return tuple(blocks), tuple(drives)
+
+
+def _nics(services: Services, settings: Settings) -> tuple[Nic, ...]:
+    if settings.nics:
+        nics_support.load()
+    return tuple(
+        Nic(link, bytes.fromhex(config.address.replace(":", "")), config.model)
+        for link, config in zip(services.links, settings.nics, strict=True)
+    )
 
 
 def _kvm(env: Environment) -> int:

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from drivers.block.client import BlockClient
 from drivers.block.interface import FLUSH, READ, WRITE, Status
 from drivers.entropy.interface import MOST, Entropy
+from drivers.net.client import LinkClient
 from servers.console.interface import Console
 from servers.runtime import Environment, KernelError, Notification, Right, ServiceError, TimedOut
 from tpm.interface import BUFFER_SIZE, FAILURE, TpmDevice, TpmPlatform, Version
 from vmm.backends import SECTOR, BlockOperation, BlockRequest, BlockStatus
 from vmm.boot import BootError
-from vmm.config import DiskConfig
+from vmm.config import DiskConfig, NicConfig
 
 INPUT = 1
 ENTROPY = 2
 DISK = 4
 """Bit of the first disk; each further disk has the next one."""
+NET = 1 << 40
+"""Bit of the first network adapter; each further one has the next one."""
 LISTEN = 1 << 63
 """Not a bit of the word: attach to the console, which may be another one than before."""
 LISTEN_AGAIN = 2_000_000_000
@@ -206,7 +209,13 @@ class GuestTpm:
 class Services:
     """All backends of one board, and the thread that serves them."""
 
-    def __init__(self, env: Environment, disks: list[DiskConfig], tpm: Version | None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        disks: list[DiskConfig],
+        tpm: Version | None,
+        nics: Sequence[NicConfig] = (),
+    ) -> None:
         """``tpm`` is the version of the guest's TPM."""
         self._word = env.notification()
         self.output = Output(env)
@@ -214,6 +223,10 @@ class Services:
         self.disks = [
             Disk(env, f"disk{i}", self._word, DISK << i, disk.read_only)
             for i, disk in enumerate(disks)
+        ]
+        self.links = [
+            LinkClient(env, f"net{i}", self._word, NET << i, nic.port, prompt=env.parallel)
+            for i, nic in enumerate(nics)
         ]
         self.tpm = GuestTpm(env, tpm) if tpm else None
 
@@ -242,6 +255,9 @@ class Services:
             for index, disk in enumerate(self.disks):
                 if bits & DISK << index:
                     disk.poll(env)
+            for index, link in enumerate(self.links):
+                if bits & NET << index:
+                    link.poll()
             try:
                 bits = word.wait(LISTEN_AGAIN)
             except TimedOut:

@@ -13,6 +13,7 @@ Names of what a process holds::
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -35,6 +36,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})\s*([A-Za-z]*)")
 LARGEST: Final = 1 << 50
 """Bytes of a size at most."""
 _BUDGET: Final = re.compile(r"([0-9]{1,9})\s*(us|ms)\s*/\s*([0-9]{1,9})\s*(us|ms)")
+_ETHERNET: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}")
 DEVICE: Final = "device:"
 MOST_DRIVES: Final = {"virtio": 20, "ide": 4, "ahci": 8}
@@ -51,6 +53,11 @@ DISK_STORE: Final = "8MiB"
 DISK_KEY: Final = "4KiB"
 DISPLAY: Final = "display"
 """The display server's process, and its offer to guests."""
+SWITCH: Final = "switch"
+"""The switch's process."""
+SWITCH_MEMORY: Final = "64MiB"
+NIC_MEMORY: Final = 4 * MIB
+MOST_NICS: Final = 8
 DISPLAY_MEMORY: Final = "256MiB"
 INIT: Final = "init"
 INIT_OFFERS: Final = ["operator", "scheduling"]
@@ -157,6 +164,19 @@ class DiskEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     the key beside it, in ``.key``.  Empty for ``state:`` and the disk's name with ``.store``."""
 
 
+class NicEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """One of a virtual machine's network adapters."""
+
+    to: str = SWITCH
+    """The switch that it is plugged into; the process ``switch`` is added if there is none."""
+    model: Literal["virtio", "e1000"] = "virtio"
+    """What the guest finds."""
+    address: str = ""
+    """Its Ethernet address, from which alone it may send; empty for one made of the names."""
+    segment: str = ""
+    """The part of the switch that it is in; empty for the virtual machine's label."""
+
+
 class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """``[[vm]]``: a guest, which becomes a VMM process."""
 
@@ -176,6 +196,8 @@ class VmEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """Whether the BIOS asks what to boot from."""
     bios_log: str = ""
     """A file for what the BIOS says for developers; it must exist."""
+    network: list[NicEntry] = []
+    """Its network adapters."""
     tpm: Literal["", "2.0", "1.2"] = ""
     """The version of its TPM, which becomes a process of its own; empty for none."""
     tpm_interface: Literal["tis", "crb"] = "tis"
@@ -300,7 +322,9 @@ def _explain(text: str, table: dict[str, Any]) -> str:
 
 def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEntry]]:
     """The processes and devices with those that ``[[vm]]`` tables stand for."""
-    processes, devices = _with_display(description), list(description.device)
+    processes, devices = list(description.process), list(description.device)
+    processes = _with_display(description, processes)
+    processes = _with_switches(description, processes)
     if any(vm.engine != "soft" for vm in description.vm):
         devices.append(DeviceEntry(name=KVM, file=f"/dev/{KVM}", stream=True))
     for vm in description.vm:
@@ -323,6 +347,8 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
             holds += [f"tpm={process.name}.device", f"tpm-platform={process.name}.platform"]
         if vm.display:
             holds.append(f"{DISPLAY}={DISPLAY}.{DISPLAY}")
+        nics = list(_nics(vm))
+        holds += [f"net{i}={nic.to}" for i, (nic, _, _) in enumerate(nics)]
         memory = parse_size(vm.memory, f'[[vm]] "{vm.name}" memory')
         processes.append(
             ProcessEntry(
@@ -330,7 +356,7 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                 program="vmm",
                 holds=holds,
                 offers=["vm"],
-                memory=str(memory + (160 if vm.display else 128) * MIB),
+                memory=str(memory + (160 if vm.display else 128) * MIB + len(nics) * NIC_MEMORY),
                 label=vm.label,
                 priority=80,
                 budget=vm.budget,
@@ -351,6 +377,10 @@ def expand(description: Description) -> tuple[list[ProcessEntry], list[DeviceEnt
                     "tpm_interface": vm.tpm_interface,
                     "tpm_interrupts": vm.tpm_interrupts,
                     "display": vm.display,
+                    "nics": [
+                        {"address": address, "model": nic.model, "port": port}
+                        for nic, port, address in nics
+                    ],
                 },
             )
         )
@@ -374,10 +404,66 @@ def _files(vm: VmEntry) -> dict[str, str]:
     return {part: file for part, file in files.items() if file}
 
 
-def _with_display(description: Description) -> list[ProcessEntry]:
+def _address(vm: VmEntry, number: int) -> str:
+    """The Ethernet address of a virtual machine's adapter."""
+    given = vm.network[number].address
+    if given:
+        if not _ETHERNET.fullmatch(given) or int(given[:2], 16) & 1:
+            where = f'[[vm]] "{vm.name}" network address'
+            raise DescriptionError(f"{where}: {given!r} is not one such as 02:00:00:00:00:01")
+        return given.lower()
+    digest = hashlib.sha256(f"{vm.name}/{number}".encode()).digest()
+    return ":".join(f"{octet:02x}" for octet in (2, *digest[:5]))  # locally administered
+
+
+def _nics(vm: VmEntry) -> Iterator[tuple[NicEntry, int, str]]:
+    """A virtual machine's adapters: which of its ports at the switch each has, and the address."""
+    if len(vm.network) > MOST_NICS:
+        raise DescriptionError(f'[[vm]] "{vm.name}" network: there is room for {MOST_NICS}')
+    used: dict[str, int] = {}
+    for number, nic in enumerate(vm.network):
+        port = used[nic.to] = used.get(nic.to, -1) + 1
+        yield nic, port, _address(vm, number)
+
+
+def _with_switches(description: Description, processes: list[ProcessEntry]) -> list[ProcessEntry]:
+    """The processes, with a switch if a guest is plugged into one; each is told its ports."""
+    ports: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    addresses: set[str] = set()
+    for vm in description.vm:
+        for nic, _, address in _nics(vm):
+            if address in addresses:
+                where = f'[[vm]] "{vm.name}" network address'
+                raise DescriptionError(f"{where}: {address} is another adapter's")
+            addresses.add(address)
+            port = {"segments": [nic.segment or vm.label], "addresses": [address]}
+            ports.setdefault(nic.to, {}).setdefault(vm.name, []).append(port)
+    if SWITCH in ports and not any(process.name == SWITCH for process in processes):
+        processes.append(
+            ProcessEntry(
+                name=SWITCH,
+                program="servers.switch",
+                offers=["port"],
+                memory=SWITCH_MEMORY,
+                label="services",
+                priority=110,
+            )
+        )
+    return [
+        msgspec.structs.replace(
+            process,
+            config=process.config
+            | {"ports": ports.get(process.name, {}) | process.config.get("ports", {})},
+        )
+        if process.program == "servers.switch"
+        else process
+        for process in processes
+    ]
+
+
+def _with_display(description: Description, processes: list[ProcessEntry]) -> list[ProcessEntry]:
     """The processes, with a display server if a guest has a screen; it is told all labels."""
     labels = {vm.name: vm.label for vm in description.vm if vm.display}
-    processes = list(description.process)
     if labels and not any(process.name == DISPLAY for process in processes):
         processes.append(
             ProcessEntry(

@@ -91,6 +91,15 @@ class Attachments(Generic[A]):
         """The number of a client that has attached."""
         return self._bits.get(client)
 
+    @property
+    def signal(self) -> Notification:
+        """What wakes the service; bits from ``CLIENTS`` on are its own."""
+        return self._signal
+
+    def wake(self, bits: int) -> Notification:
+        """A capability that wakes the service with its own bits."""
+        return self._signal.mint(Right.SEND | Right.GRANT, bits)
+
     def attend(self, client: Hashable) -> None:
         """The answer to a client that waits until it has no stream attached."""
         number = self._bits.get(client, CLIENTS)

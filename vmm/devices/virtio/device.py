@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from vmm.devices.virtio.queue import Chain, Queue
@@ -19,6 +19,13 @@ T = TypeVar("T")
 
 class Transport:
     """What a device asks of its transport.  This one is connected to nothing."""
+
+    queues: Sequence[Queue] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether the driver is ready, and keeps the rules."""
+        return False
 
     def give_back(self, queue: Queue, chain: Chain, written: int) -> None:
         """Return a request to the driver, with an interrupt if it wants one."""
@@ -40,6 +47,7 @@ class VirtioDevice:
 
     def __init__(self) -> None:
         self.features = VERSION_1 | RING_INDIRECT | RING_EVENT_INDEX
+        self.accepted = 0  # features that the driver wants
         self.transport = Transport()
 
     def configuration(self) -> bytes:

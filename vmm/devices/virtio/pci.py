@@ -49,7 +49,7 @@ class VirtioPci(PciDevice, Transport):
         self._device = device
         self._invalidate = invalidate
         device.transport = self
-        self.queues = [Queue(memory) for _ in range(device.queue_count)]
+        self.queues: list[Queue] = [Queue(memory) for _ in range(device.queue_count)]
         self._isr = 0
         for kind, offset, length in (
             (1, COMMON, COMMON_SIZE),
@@ -73,11 +73,16 @@ class VirtioPci(PciDevice, Transport):
         self._queue_select = 0
         for queue in self.queues:
             queue.reset()
+        self._device.accepted = 0
         self._device.reset()
         self._isr = 0
         self.set_irq(False)
 
     # Transport
+
+    @property
+    def running(self) -> bool:
+        return bool(self.status & DRIVER_OK) and not self.status & NEEDS_RESET
 
     def give_back(self, queue: Queue, chain: Chain, written: int) -> None:
         try:
@@ -154,7 +159,7 @@ class VirtioPci(PciDevice, Transport):
     def _notify(self, number: int) -> None:
         if number >= len(self.queues) or not self.queues[number].enabled:
             return
-        if self.status & DRIVER_OK and not self.status & NEEDS_RESET:
+        if self.running:
             try:
                 self._device.serve(self.queues[number])
             except QueueError:
@@ -200,6 +205,8 @@ class VirtioPci(PciDevice, Transport):
             features = self._driver_features
             if features & ~self._device.features or not features & VERSION_1:
                 value &= ~FEATURES_OK
+            else:
+                self._device.accepted = features
         self.status = value | self.status & NEEDS_RESET
 
     # The window in configuration space

@@ -74,6 +74,10 @@ class Queue:
         except GuestAddressError as error:
             raise QueueError(str(error)) from error
 
+    def put_back(self, count: int) -> None:
+        """The requests that were popped last are to be popped again."""
+        self._next_available = (self._next_available - count) & 0xFFFF
+
     def _wait_for_more(self) -> Chain | None:
         """The queue is empty: tell the driver from which request on to notify us."""
         if self.event_index:
