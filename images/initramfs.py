@@ -31,6 +31,7 @@ MODULES: Final = [
 """What init loads, besides what these need; in this order."""
 OPTIONAL: Final = {
     "ata": ["ata_piix", "sd_mod", "sr_mod", "isofs"],
+    "net": ["e1000"],
     "ahci": ["ahci", "sd_mod", "sr_mod", "isofs"],
 }
 """What init loads if the kernel's command line says ``cloister.modules=`` and the name.  Groups of

@@ -52,6 +52,12 @@ def _block(args: argparse.Namespace) -> Numbers:
     return block.measure(args.runs or block.RUNS)._asdict()
 
 
+def _net(args: argparse.Namespace) -> Numbers:
+    from tools.bench import net
+
+    return net.measure(args.runs or net.RUNS)._asdict()
+
+
 def _tcb(args: argparse.Namespace) -> Numbers:
     from tools.bench import tcb
 
@@ -143,6 +149,23 @@ def _show_block(numbers: Numbers) -> None:
 def _is_slow(numbers: Numbers) -> bool:
     rows = [*numbers["ratios"].values(), numbers["protected_ratios"]]
     return any(ratio < numbers["limit"] for row in rows for ratio in row.values())
+
+
+def _show_net(numbers: Numbers) -> None:
+    peer, ratios = numbers["qemu_tcg_mb_s"], numbers["ratios"]
+    rows = [
+        (model, f"{rate:.1f}", *((f"{peer[model]:.1f}", f"{ratios[model]:.2f}") if peer else "--"))
+        for model, rate in numbers["cloister_mb_s"].items()
+    ]
+    render.table(("TCP from guest to guest", "cloister, MB/s", "qemu, tcg", "ratio"), rows)
+    if not ratios:
+        print("\nQEMU is not installed")
+    elif _is_congested(numbers):
+        print(f"\na ratio is below {numbers['limit']:.1f}")
+
+
+def _is_congested(numbers: Numbers) -> bool:
+    return any(ratio < numbers["limit"] for ratio in numbers["ratios"].values())
 
 
 def _show_stress(numbers: Numbers) -> None:
@@ -242,6 +265,9 @@ BENCHMARKS = {
     "cpu": Benchmark("guest loops in the VMM's CPU engine", _cpu, _show_cpu),
     "block": Benchmark(
         "a guest's disk through virtio and IDE, beside QEMU's TCG", _block, _show_block, _is_slow
+    ),
+    "net": Benchmark(
+        "TCP from one guest to another, beside QEMU's TCG", _net, _show_net, _is_congested
     ),
     "stress": Benchmark(
         "processes, gzip and hashes in a guest, and its memory, beside QEMU's TCG",
