@@ -162,15 +162,15 @@ class Uplink(Link):
         self._cable: Cable | None = None
         if listener is not None:
             ready = env.event()
-            env.thread(lambda own: self._run(own, listener, ready.set), "socket")
-            ready.wait(None)
+            arrived = self._clients.wake(ARRIVED)  # here: a channel to the kernel has one thread
 
-    def _run(self, env: Environment, listener: socket.socket, ready: object) -> None:
-        arrived = self._clients.wake(ARRIVED).bind(env.system)
-        self._cable = Cable(listener, arrived)
-        assert callable(ready)
-        ready()
-        self._cable.run()
+            def run(own: Environment) -> None:
+                self._cable = cable = Cable(listener, arrived.bind(own.system))
+                ready.set()
+                cable.run()
+
+            env.thread(run, "socket")
+            ready.wait(None)
 
     def attach(self, port: int, offer: StreamOffer) -> Notification:
         del port  # there is one

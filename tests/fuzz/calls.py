@@ -73,6 +73,7 @@ OFFERS: Final = {
     "entropy.entropy": Offer("drivers.entropy.interface.Entropy"),
     "terminal.terminal": Offer("drivers.terminal.interface.Terminal"),
     "machine.vm": Offer("vmm.interface.Vm"),
+    "switch.port": Offer("drivers.net.interface.Link", {"attach": 2}),
     "echo.echo": Offer("tests.support.echo.Echo", {"share": MAX_CAPS}),  # it gives them back
 }
 
@@ -119,6 +120,10 @@ def _boot_config() -> BootConfig:
             _process("display", "servers.display", ["display", "control"], []),
             _process("entropy", "drivers.entropy", ["entropy"], ["device:random"]),
             _process("block", "drivers.block", ["block"], ["device:disk"]),
+            msgspec.structs.replace(
+                _process("switch", "servers.switch", ["port"], []),
+                config={"ports": {"operator": [{"segments": ["lan"]}]}},
+            ),
             _process("machine", "tests.fuzz.programs.machine", ["vm"], []),
             _process("hand", "tests.fuzz.programs.hand", ["hand"], ["init.scheduling"]),
             _process("echo", "tests.fuzz.programs.echo", ["echo"], []),
