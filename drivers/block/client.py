@@ -48,7 +48,7 @@ from servers.runtime import (
     Right,
     ServiceError,
 )
-from servers.runtime.attachments import keep_attached
+from servers.runtime.attachments import Waker, keep_attached
 from servers.runtime.stream import Packet, StreamClient
 
 if TYPE_CHECKING:
@@ -92,14 +92,11 @@ class BlockClient:
         self._lock = threading.Lock()  # for all below; never held during a system call
         self._area = Area(data_size)
         self._stream: StreamClient | None = None  # while it is attached
-        self._to_driver: Notification | None = None
         self._waiting: deque[Piece] = deque()
         self._sent: dict[int, Piece] = {}  # by tag, in the order in which they were put
         self._tag = 0
         self._lost = False  # the disk, for good
-        self._wakes = env.event() if prompt else None
-        if self._wakes is not None:
-            env.thread(self._wake_driver, f"{name}-wake")
+        self._waker = Waker(env, name, prompt)
         self._ready = env.event()
         self._refused: Exception | None = None
         env.thread(lambda own: self._keep_attached(own, name, data_size), f"{name}-stream")
@@ -164,8 +161,9 @@ class BlockClient:
                 size = min(PIECE, length - begin)
                 packet = Packet(self._tag, operation, size, 0, offset + begin)
                 self._waiting.append(Piece(request, packet, begin))
-            wake = self._to_us if self._lost else self._put_waiting()
-        self._signal(wake, system)
+            lost = self._lost
+            more = not lost and self._put_waiting()
+        self._tell(lost, more, system)
 
     def poll(self, system: Syscalls | None = None) -> None:
         """Complete what was answered, and put what now has room."""
@@ -183,8 +181,8 @@ class BlockClient:
                 more = len(answers) == self._slots
             if self._lost:
                 finished += self._give_up()
-            wake = self._put_waiting()
-        self._signal(wake, system)
+            more = self._put_waiting()
+        self._tell(False, more, system)
         for request in finished:
             request.done(request.status)
 
@@ -218,8 +216,8 @@ class BlockClient:
             request.status = Status.FAILED
         return requests
 
-    def _put_waiting(self) -> Notification | None:
-        """Put what there is room for; what to signal, if the driver sleeps."""
+    def _put_waiting(self) -> bool:
+        """Put what there is room for; whether the driver sleeps, and is to be woken for it."""
         stream, posted = self._stream, False
         while stream is not None and self._waiting and len(self._sent) < self._slots:
             piece = self._waiting[0]
@@ -238,24 +236,15 @@ class BlockClient:
             self._sent[packet.tag] = piece
             stream.post(packet)
             posted = True
-        return self._to_driver if stream is not None and posted and stream.needs_wake() else None
+        return stream is not None and posted and stream.needs_wake()
 
-    def _signal(self, wake: Notification | None, system: Syscalls | None) -> None:
-        if wake is not None and wake is self._to_driver and self._wakes is not None:
-            self._wakes.set()
-        elif wake is not None:
-            with suppress(KernelError):  # this driver is gone: the next one is told all
-                wake.bind(system or self._system).signal()
-
-    def _wake_driver(self, env: Environment) -> None:
-        """The thread that wakes the driver, if ``submit`` must not."""
-        assert self._wakes is not None
-        while True:
-            self._wakes.wait(None)
-            wake = self._to_driver
-            if wake is not None:
-                with suppress(KernelError):
-                    wake.bind(env.system).signal()
+    def _tell(self, lost: bool, more: bool, system: Syscalls | None) -> None:
+        """Wake whoever has something to do: we ourselves if all is lost, or the driver."""
+        if lost:
+            with suppress(KernelError):
+                self._to_us.bind(system or self._system).signal()
+        elif more:
+            self._waker.wake(system)
 
     # The thread that keeps the stream attached
 
@@ -267,31 +256,26 @@ class BlockClient:
             def attach() -> Notification:
                 return block.attach(stream.offer)
 
-            def begin(to_driver: Notification) -> bool:
-                return self._begin(stream, to_driver)
+            def begin() -> bool:
+                return self._begin(stream)
 
-            keep_attached(env, stream, attach, block.attend, begin, self._detached)
+            keep_attached(env, stream, attach, block.attend, self._waker, begin, self._detached)
         except (KernelError, ServiceError) as error:
             self._refused = error
             self._ready.set()
             return
         self._detached()
         self._lost = True
-        self._signal(self._to_us, env.system)
+        self._tell(True, False, env.system)
 
-    def _begin(self, stream: StreamClient, to_driver: Notification) -> bool:
+    def _begin(self, stream: StreamClient) -> bool:
         """The stream is attached: put again what was not answered."""
         with self._lock:
-            old, self._to_driver = self._to_driver, to_driver
             for piece in self._sent.values():
                 stream.post(piece.packet)
             if not self._lost:
                 self._stream = stream
                 self._put_waiting()
-        if old is not None:
-            with suppress(KernelError):
-                old.drop()
-        to_driver.signal()
         self._ready.set()
         return not self._lost
 

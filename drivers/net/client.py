@@ -24,8 +24,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from drivers.net.frames import BATCH, HEADER, MOST_FRAME, PLAIN, RECORD, plain
 from drivers.net.interface import RECEIVE, SEND, Link
@@ -37,20 +36,15 @@ from servers.runtime import (
     Right,
     ServiceError,
 )
-from servers.runtime.attachments import keep_attached
+from servers.runtime.attachments import Waker, keep_attached
 from servers.runtime.stream import Packet, StreamClient
-
-if TYPE_CHECKING:
-    from servers.runtime.syscalls import Syscalls
 
 BATCHES: Final = 6
 """To send, on their way at once."""
 ROOMS: Final = 10
 """For frames that arrive."""
-SLOTS: Final = 16
+SLOTS: Final = BATCHES + ROOMS
 """Batches and rooms together; a packet's tag is its part of the data area."""
-MEMORY: Final = SLOTS * BATCH + (64 << 10)
-"""Bytes of a client's quota that it takes, and a little more."""
 
 
 def _nothing() -> None:
@@ -75,14 +69,12 @@ class LinkClient:
         has a thread of the client's own wake the service, so that nothing but ``poll`` makes a
         system call.  Raises what the service answers.
         """
-        self._system = env.system
         self._word = signal or env.notification()
         self._to_us = self._word.mint(Right.SEND | Right.GRANT, bits)
         self._port = port
         self._lock = threading.Lock()  # for all below; never held during a system call
         self._stream: StreamClient | None = None  # while it is attached
         self._data = memoryview(b"")
-        self._to_service: Notification | None = None
         self._free = list(range(BATCHES))
         self._sending: set[int] = set()
         self._open = -1  # the batch that is being filled
@@ -93,9 +85,7 @@ class LinkClient:
         self._pieces: deque[bytes] = deque()
         self.changed: Callable[[], None] = _nothing
         """Called by ``poll``: there are frames to be taken, or there is room again."""
-        self._wakes = env.event() if prompt else None
-        if self._wakes is not None:
-            env.thread(self._wake_service, f"{name}-wake")
+        self._waker = Waker(env, name, prompt)
         self._ready = env.event()
         self._refused: Exception | None = None
         env.thread(lambda own: self._keep_attached(own, name), f"{name}-stream")
@@ -219,29 +209,10 @@ class LinkClient:
             self._waiting.discard(number)
             self._arrived.append((number, min(answer.length, BATCH)))
 
-    def _needs_wake(self) -> bool:
-        stream = self._stream
-        return stream is not None and stream.needs_wake()
-
     def _wake(self) -> None:
-        if not self._needs_wake():
-            return
-        if self._wakes is not None:
-            self._wakes.set()
-        else:
-            self._signal(self._to_service, None)
-
-    def _signal(self, wake: Notification | None, system: Syscalls | None) -> None:
-        if wake is not None:
-            with suppress(KernelError):  # this service is gone: the next one is told all
-                wake.bind(system or self._system).signal()
-
-    def _wake_service(self, env: Environment) -> None:
-        """The thread that wakes the service, if others must not."""
-        assert self._wakes is not None
-        while True:
-            self._wakes.wait(None)
-            self._signal(self._to_service, env.system)
+        stream = self._stream
+        if stream is not None and stream.needs_wake():
+            self._waker.wake()
 
     # The thread that keeps the stream attached
 
@@ -257,28 +228,23 @@ class LinkClient:
             def attend() -> None:
                 link.attend(port)
 
-            def begin(to_service: Notification) -> bool:
-                return self._begin(stream, to_service)
+            def begin() -> bool:
+                return self._begin(stream)
 
-            keep_attached(env, stream, attach, attend, begin, self._detached)
+            keep_attached(env, stream, attach, attend, self._waker, begin, self._detached)
         except (KernelError, ServiceError) as error:
             self._refused = error
             self._ready.set()
             return
         self._detached()
 
-    def _begin(self, stream: StreamClient, to_service: Notification) -> bool:
+    def _begin(self, stream: StreamClient) -> bool:
         with self._lock:
-            old, self._to_service = self._to_service, to_service
             self._free += self._sending  # which are lost
             self._sending.clear()
             for room in sorted(self._waiting):
                 self._post_room(stream, room)
             self._stream = stream
-        if old is not None:
-            with suppress(KernelError):
-                old.drop()
-        to_service.signal()
         self._ready.set()
         return True
 

@@ -8,7 +8,6 @@ with the socket.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
@@ -16,16 +15,15 @@ import struct
 from collections import deque
 from typing import Final
 
-from drivers.net.frames import HEADER, PLAIN, plain
+from drivers.net.frames import HEADER, MOST_FRAME, PLAIN, plain
 from drivers.net.interface import Link
 from drivers.net.service import Station
-from servers.runtime import Environment, NoDevice, Notification, ProcessFailed
+from servers.runtime import Environment, Notification
 from servers.runtime.attachments import Attachments
+from servers.runtime.sockets import listener, no_waiting
 from servers.runtime.stream import StreamOffer
 
 LENGTH: Final = struct.Struct(">I")
-MOST_FRAME: Final = 65_536 + 18
-"""Bytes of a frame that a peer may send."""
 BACKLOG: Final = 1 << 20
 """Bytes that wait for the peer to take them; frames beyond are lost."""
 QUEUE: Final = 1024
@@ -155,17 +153,17 @@ class Cable:
 class Uplink(Link):
     """The service, which has one client that counts: the last that attached."""
 
-    def __init__(self, env: Environment, listener: socket.socket | None) -> None:
-        """Without ``listener`` nobody is ever at the other end."""
+    def __init__(self, env: Environment, listening: socket.socket | None) -> None:
+        """Without ``listening`` nobody is ever at the other end."""
         self._env = env
         self._clients: Attachments[Station] = Attachments(env, "link")
         self._cable: Cable | None = None
-        if listener is not None:
+        if listening is not None:
             ready = env.event()
             arrived = self._clients.wake(ARRIVED)  # here: a channel to the kernel has one thread
 
             def run(own: Environment) -> None:
-                self._cable = cable = Cable(listener, arrived.bind(own.system))
+                self._cable = cable = Cable(listening, arrived.bind(own.system))
                 ready.set()
                 cable.run()
 
@@ -201,26 +199,7 @@ class Uplink(Link):
                 self._clients.serve(number)
 
 
-def no_waiting(sock: socket.socket) -> None:
-    """Have it fail where it would wait; the usual way is no system call that we may make."""
-    flags = fcntl.fcntl(sock, fcntl.F_GETFL)
-    fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_NONBLOCK)
-
-
-def _listener(env: Environment) -> socket.socket | None:
-    """The socket behind the device, which the simulator does not have."""
-    if not env.parallel:
-        return None
-    try:
-        fd = int(getattr(env.device("socket").access, "fd", -1))
-    except NoDevice:
-        raise ProcessFailed("the device 'socket' has nothing behind it") from None
-    listener = socket.socket(fileno=fd)
-    no_waiting(listener)
-    return listener
-
-
 def main(env: Environment) -> None:
     """Serve whoever is plugged in with the frames of the device ``socket``."""
-    uplink = Uplink(env, _listener(env))
+    uplink = Uplink(env, listener(env))
     env.serve(uplink, on="link", notify=uplink.notify)

@@ -6,7 +6,6 @@ the network; the other answers the calls of whoever has the picture, and hands o
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import os
 import select
@@ -27,9 +26,8 @@ from servers.runtime import (
     Environment,
     Frame,
     Mapping,
-    NoDevice,
-    ProcessFailed,
 )
+from servers.runtime.sockets import listener, no_waiting
 
 CLIENTS: Final = 8
 """Connections at most; more are hung up."""
@@ -321,26 +319,7 @@ class VncDriver(Viewer):
             reader.answer(found)
 
 
-def no_waiting(sock: socket.socket) -> None:
-    """Have it fail where it would wait; the usual way is no system call that we may make."""
-    flags = fcntl.fcntl(sock, fcntl.F_GETFL)
-    fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_NONBLOCK)
-
-
-def _listener(env: Environment) -> socket.socket | None:
-    """The socket behind the device, which the simulator does not have."""
-    if not env.parallel:
-        return None
-    try:
-        fd = int(getattr(env.device("socket").access, "fd", -1))
-    except NoDevice:
-        raise ProcessFailed("the device 'socket' has nothing behind it") from None
-    listener = socket.socket(fileno=fd)
-    no_waiting(listener)
-    return listener
-
-
 def main(env: Environment) -> None:
     """Serve the viewers that connect to the device ``socket``."""
-    driver = VncDriver(env, _listener(env), env.config(VncConfig))
+    driver = VncDriver(env, listener(env), env.config(VncConfig))
     env.serve(driver, on="viewer", notify=driver.notify)

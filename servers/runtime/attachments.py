@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from servers.runtime.handles import Notification
     from servers.runtime.server import Deferred
     from servers.runtime.stream import StreamClient, StreamOffer
+    from servers.runtime.syscalls import Syscalls
 
 CLIENTS: Final = 48
 """Clients of a service at most: each has a bit in the notification that wakes it."""
@@ -61,7 +62,8 @@ class Attachments(Generic[A]):
         """``what`` the service is, for those who are refused."""
         self._env = env
         self._what = what
-        self._signal = env.listen()
+        self.signal = env.listen()
+        """What wakes the service; bits from ``CLIENTS`` on are its own."""
         self._bits: dict[Hashable, int] = {}  # client -> its bit's number
         self._wakes: dict[int, Notification] = {}  # bit's number -> what its client signals
         self._attending: dict[int, Deferred] = {}
@@ -84,21 +86,16 @@ class Attachments(Generic[A]):
         self.detach(number)
         self.attached[number] = attachment
         if number not in self._wakes:
-            self._wakes[number] = self._signal.mint(Right.SEND | Right.GRANT, 1 << number)
+            self._wakes[number] = self.wake(1 << number)
         return self._wakes[number]
 
     def number(self, client: Hashable) -> int | None:
         """The number of a client that has attached."""
         return self._bits.get(client)
 
-    @property
-    def signal(self) -> Notification:
-        """What wakes the service; bits from ``CLIENTS`` on are its own."""
-        return self._signal
-
     def wake(self, bits: int) -> Notification:
-        """A capability that wakes the service with its own bits."""
-        return self._signal.mint(Right.SEND | Right.GRANT, bits)
+        """A capability that wakes the service, with these bits."""
+        return self.signal.mint(Right.SEND | Right.GRANT, bits)
 
     def attend(self, client: Hashable) -> None:
         """The answer to a client that waits until it has no stream attached."""
@@ -125,7 +122,7 @@ class Attachments(Generic[A]):
             self.detach(number)
             return
         if more:
-            self._signal.signal(1 << number)  # after the others
+            self.signal.signal(1 << number)  # after the others
 
     def detach(self, number: int) -> None:
         """Give a client's stream up, and tell who attends."""
@@ -140,28 +137,75 @@ class Attachments(Generic[A]):
             attending.answer()
 
 
+class Waker:
+    """What a client signals when it has put requests: whichever server there is at the time."""
+
+    def __init__(self, env: Environment, name: str, prompt: bool) -> None:
+        """``prompt`` has a thread of the client's own signal, so that ``wake`` makes no system
+        call; ``name`` is the client's."""
+        self._system = env.system
+        self._server: Notification | None = None
+        self._wanted = env.event() if prompt else None
+        if self._wanted is not None:
+            env.thread(self._run, f"{name}-wake")
+
+    def replace(self, server: Notification) -> Notification | None:
+        """There is another server; what the last one was signalled with."""
+        old, self._server = self._server, server
+        return old
+
+    def wake(self, system: Syscalls | None = None) -> None:
+        """Wake it.  A thread other than the one that made this passes its own system calls, unless
+        it is ``prompt``."""
+        if self._wanted is not None:
+            self._wanted.set()
+        else:
+            self._signal(system or self._system)
+
+    def _run(self, env: Environment) -> None:
+        assert self._wanted is not None
+        while True:
+            self._wanted.wait(None)
+            self._signal(env.system)
+
+    def _signal(self, system: Syscalls) -> None:
+        server = self._server
+        if server is not None:
+            with suppress(KernelError):  # it is gone: the next one is told all
+                server.bind(system).signal()
+
+
 def keep_attached(
     env: Environment,
     stream: StreamClient,
     attach: Callable[[], Notification],
     attend: Callable[[], None],
-    begin: Callable[[Notification], bool],
+    waker: Waker,
+    begin: Callable[[], bool],
     end: Callable[[], None],
 ) -> None:
     """Attach a stream, and attach it again whenever its server was replaced; returns when it never
     will be attached again.
 
-    ``begin`` gets what to signal when there are requests, puts those again that were not answered,
-    and says whether the stream is still wanted; ``end`` is called before the rings are emptied.
-    Raises what the first ``attach`` raises.
+    ``begin`` puts those requests again that were not answered, and says whether the stream is
+    still wanted; then the server, which ``waker`` knows by then, is woken.  ``end`` is called
+    before the rings are emptied.  Raises what the first ``attach`` raises.
     """
 
     def once() -> bool:
         while True:
             try:
-                return begin(attach())
+                server = attach()
+                break
             except ServerDied:
                 stream.reset()
+        old = waker.replace(server)
+        wanted = begin()
+        if old is not None:
+            with suppress(KernelError):
+                old.drop()
+        server.signal()
+        return wanted
 
     wanted = once()
     while wanted and _attended(env, attend):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.net.frames import (
     MORE,
+    MOST_FRAME,
     OFFLOAD,
     PLAIN,
     RECORD,
@@ -18,7 +20,7 @@ from drivers.net.frames import (
     plain,
     records,
 )
-from drivers.net.main import LENGTH, MOST_FRAME, Framing
+from drivers.net.main import LENGTH, Framing
 
 ETHERNET = bytes(range(12))
 
@@ -105,9 +107,5 @@ def test_frames_come_out_of_a_stream_however_it_is_cut(
 
 
 def test_a_peer_that_announces_too_much_is_hung_up() -> None:
-    try:
+    with pytest.raises(ValueError, match=f"^a frame of {MOST_FRAME + 1} bytes$"):
         Framing().feed(LENGTH.pack(MOST_FRAME + 1))
-    except ValueError as error:
-        assert str(error) == f"a frame of {MOST_FRAME + 1} bytes"
-    else:
-        raise AssertionError("it was believed")
