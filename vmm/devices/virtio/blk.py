@@ -15,35 +15,13 @@ import struct
 
 from vmm.backends import SECTOR, Block, BlockOperation, BlockRequest, BlockStatus
 from vmm.devices.virtio.device import Answer, Post, VirtioDevice
-from vmm.devices.virtio.queue import MAX_SIZE, Buffer, Chain, Queue, QueueError
+from vmm.devices.virtio.queue import MAX_SIZE, Buffer, Chain, Queue, QueueError, split, total
 
 SEG_MAX, READ_ONLY, BLOCK_SIZE, FLUSH = 1 << 2, 1 << 5, 1 << 6, 1 << 9
 TYPE_READ, TYPE_WRITE, TYPE_FLUSH, TYPE_IDENTIFIER = 0, 1, 4, 8
 GOOD, FAILED, UNSUPPORTED = 0, 1, 2
 HEADER = struct.Struct("<IIQ")
 IDENTIFIER = b"cloister".ljust(20, b"\0")
-
-
-def split(buffers: tuple[Buffer, ...], at: int) -> tuple[list[Buffer], list[Buffer]]:
-    """Cut a list of buffers after ``at`` bytes."""
-    first: list[Buffer] = []
-    second: list[Buffer] = []
-    for gpa, view in buffers:
-        size = len(view)
-        if at >= size:
-            first.append(Buffer(gpa, view))
-        elif at <= 0:
-            second.append(Buffer(gpa, view))
-        else:
-            first.append(Buffer(gpa, view[:at]))
-            second.append(Buffer(gpa + at, view[at:]))
-        at -= size
-    return first, second
-
-
-def total(buffers: tuple[Buffer, ...] | list[Buffer]) -> int:
-    """Bytes in a list of buffers."""
-    return sum(len(view) for _, view in buffers)
 
 
 class VirtioBlk(VirtioDevice):

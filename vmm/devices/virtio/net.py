@@ -16,9 +16,8 @@ from typing import Final
 
 from drivers.net.frames import NEEDS_CHECKSUM, OFFLOAD, PLAIN
 from vmm.backends import Network
-from vmm.devices.virtio.blk import split, total
 from vmm.devices.virtio.device import Post, VirtioDevice
-from vmm.devices.virtio.queue import Chain, Queue, QueueError
+from vmm.devices.virtio.queue import Chain, Queue, QueueError, split, total
 
 CHECKSUM, GUEST_CHECKSUM, MAC, STATUS = 1 << 0, 1 << 1, 1 << 5, 1 << 16
 GUEST_TSO4, GUEST_TSO6, HOST_TSO4, HOST_TSO6 = 1 << 7, 1 << 8, 1 << 11, 1 << 12

@@ -35,6 +35,28 @@ class Buffer(NamedTuple):
     view: memoryview
 
 
+def split(buffers: tuple[Buffer, ...], at: int) -> tuple[list[Buffer], list[Buffer]]:
+    """Cut a list of buffers after ``at`` bytes."""
+    first: list[Buffer] = []
+    second: list[Buffer] = []
+    for gpa, view in buffers:
+        size = len(view)
+        if at >= size:
+            first.append(Buffer(gpa, view))
+        elif at <= 0:
+            second.append(Buffer(gpa, view))
+        else:
+            first.append(Buffer(gpa, view[:at]))
+            second.append(Buffer(gpa + at, view[at:]))
+        at -= size
+    return first, second
+
+
+def total(buffers: tuple[Buffer, ...] | list[Buffer]) -> int:
+    """Bytes in a list of buffers."""
+    return sum(len(view) for _, view in buffers)
+
+
 class Chain(NamedTuple):
     """One request of the driver."""
 
