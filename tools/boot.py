@@ -16,9 +16,7 @@ from images import cache
 from kernel.abi import FOREVER
 from servers.display.interface import DisplayControl
 from servers.init.description import (
-    BIOS,
     DEVICE,
-    SWITCH,
     DescriptionError,
     DeviceEntry,
     NicEntry,
@@ -26,6 +24,7 @@ from servers.init.description import (
     VmEntry,
     parse_size,
 )
+from servers.init.planning import BIOS, display, switch
 from servers.runtime import KernelError, ServiceError, TimedOut
 from tools import disks, screens
 from tools import system as systems
@@ -288,7 +287,7 @@ def describe(args: argparse.Namespace) -> systems.Source:
     wanted = {_device(hold) for process in kept for hold in process.holds}
     sockets, viewers = screens.viewers(args)
     if viewers:
-        kept.append(screens.display())
+        kept.append(display([screens.VIEWER]))
     description = msgspec.structs.replace(
         base.description,
         name=SYSTEM,
@@ -317,16 +316,7 @@ def _uplink(args: argparse.Namespace) -> tuple[list[DeviceEntry], list[ProcessEn
         label="drivers",
         priority=120,
     )
-    switch = ProcessEntry(
-        name=SWITCH,
-        program="servers.switch",
-        holds=["uplink=uplink"],
-        offers=["port"],
-        label="services",
-        priority=110,
-        config={"uplinks": {"uplink": {"segments": ["guests"]}}},
-    )
-    return [socket], [driver, switch]
+    return [socket], [driver, switch({driver.name: ["guests"]})]
 
 
 @contextmanager

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
 from images import cache
-from servers.init.description import DeviceEntry, DiskEntry, ProcessEntry
+from servers.init.description import (
+    DeviceEntry,
+    DiskEntry,
+    ProcessEntry,
+)
 from servers.store.header import PROBE, Header, ImageError, empty, is_qcow2, parse
 from tools.errors import UserError
 

@@ -10,7 +10,10 @@ from typing import Final
 
 from drivers.vnc.keys import CHARACTERS
 from servers.display.interface import DisplayControl
-from servers.init.description import DISPLAY, DISPLAY_MEMORY, DeviceEntry, ProcessEntry
+from servers.init.description import (
+    DeviceEntry,
+    ProcessEntry,
+)
 from tools.errors import UserError
 
 CONTROL: Final = "display.control"
@@ -77,19 +80,6 @@ def viewer(port: int, password: str = "") -> tuple[DeviceEntry, ProcessEntry]:
         config={"password": password},
     )
     return device, process
-
-
-def display() -> ProcessEntry:
-    """A display server with that viewer."""
-    return ProcessEntry(
-        name=DISPLAY,
-        program="servers.display",
-        holds=[f"viewer={VIEWER}"],
-        offers=[DISPLAY, "control"],
-        memory=DISPLAY_MEMORY,
-        label="services",
-        priority=110,
-    )
 
 
 def viewers(args: argparse.Namespace) -> tuple[list[DeviceEntry], list[ProcessEntry]]:

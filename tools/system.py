@@ -34,9 +34,9 @@ from servers.init.description import (
     DeviceEntry,
     parse,
     parse_size,
-    plan,
 )
 from servers.init.interface import Control
+from servers.init.planning import plan
 from servers.runtime import Interface
 from servers.runtime.channel import Channel
 from servers.runtime.client import client

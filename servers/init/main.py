@@ -19,7 +19,10 @@ import msgspec
 
 from kernel.abi import DebugOp, Fault
 from servers.audit.interface import Audit
-from servers.init.description import INIT_OFFERS, Plan
+from servers.init.description import (
+    INIT_OFFERS,
+    Plan,
+)
 from servers.init.interface import Control, ProcessInfo, Scheduling, Usage
 from servers.init.process import INIT_CLIENT, OPERATOR_CLIENT, Process, State
 from servers.runtime import (

@@ -7,7 +7,10 @@ from enum import Enum
 import msgspec
 
 from kernel.abi import NULL, Right, SpaceFlag, ThreadOp
-from servers.init.description import FROM_INIT, ProcessPlan
+from servers.init.description import (
+    FROM_INIT,
+    ProcessPlan,
+)
 from servers.init.interface import ProcessInfo
 from servers.runtime import Endpoint, Environment
 from servers.runtime.environment import Birth

@@ -16,6 +16,7 @@ from servers.display import bar
 from tests.end_to_end.rig import booted, cloister
 from tests.vmm.rig import multiboot
 from tools import screens
+from tools.bench.net import free_port
 from vmm.devices import acpi_pm
 
 MODE = ";".join(
@@ -54,12 +55,6 @@ def pixel(path: Path, x: int, y: int) -> tuple[tuple[int, int], tuple[int, int, 
         line -= 1
     start = line * (3 * width + 1) + 1 + 3 * x
     return (width, height), (raw[start], raw[start + 1], raw[start + 2])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_screenshot_when_the_guest_ends(tmp_path: Path) -> None:

@@ -28,7 +28,12 @@ import vmm
 from kernel.abi import LABEL_LIMIT, MAX_CAPS, MAX_PAYLOAD, NULL, DebugOp, Right
 from kernel.capability import Capability as KernelCapability
 from kernel.machine.config import BootConfig, DeviceConfig
-from servers.init.description import Description, DeviceEntry, ProcessEntry, plan
+from servers.init.description import (
+    Description,
+    DeviceEntry,
+    ProcessEntry,
+)
+from servers.init.planning import plan
 from servers.runtime import Capability, Frame, Interface, KernelError, Notification
 from servers.runtime.direct import CONNECT, CONNECTING
 from servers.runtime.errors import BadArgument, NoQuota, TimedOut

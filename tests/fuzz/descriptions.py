@@ -13,6 +13,8 @@ from servers.init.description import (
     Plan,
     decode,
     parse,
+)
+from servers.init.planning import (
     plan,
 )
 from tests.fuzz.source import Source

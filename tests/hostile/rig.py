@@ -21,7 +21,11 @@ import pytest
 
 from kernel.abi import DebugOp
 from servers.audit.interface import AuditReader, Record
-from servers.init.description import Description, DeviceEntry, ProcessEntry
+from servers.init.description import (
+    Description,
+    DeviceEntry,
+    ProcessEntry,
+)
 from servers.init.interface import Control
 from servers.runtime import Notification, TimedOut
 from servers.runtime.client import client, endpoint_of

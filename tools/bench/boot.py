@@ -47,12 +47,12 @@ class Result(NamedTuple):
     ratio: float | None
 
 
-def find_image() -> tuple[Path, Path]:
-    """Kernel and initial RAM disk."""
-    folder = cache.image("debian-cloud")
+def find_image(name: str = "debian-cloud", recipe: str = "linux") -> tuple[Path, Path]:
+    """Kernel and initial RAM disk of an image; ``recipe`` is what to fetch if it is not there."""
+    folder = cache.image(name)
     kernel, initrd = folder / "vmlinuz", folder / "initramfs"
     if not (kernel.exists() and initrd.exists()):
-        raise UserError("the Linux image is not there; fetch it with: cloister images fetch linux")
+        raise UserError(f"an image is not there; fetch it with: cloister images fetch {recipe}")
     return kernel, initrd
 
 

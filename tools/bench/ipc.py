@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kernel.abi import DebugOp
-from servers.init.description import Description, ProcessEntry
+from servers.init.description import (
+    Description,
+    ProcessEntry,
+)
 from tools import system as systems
 from tools.bench import peers
 from tools.bench.programs.interface import Caller

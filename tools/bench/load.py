@@ -22,7 +22,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kernel.abi import DebugOp, ThreadState
-from servers.init.description import MAX_PROCESSES, Description, ProcessEntry
+from servers.init.description import (
+    Description,
+    ProcessEntry,
+)
+from servers.init.planning import MAX_PROCESSES
 from servers.runtime import Busy, Notification, TimedOut
 from servers.runtime.handles import Capability
 from tools import system as systems

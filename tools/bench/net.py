@@ -16,13 +16,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from images import cache
 from servers.console.interface import ConsoleControl
-from servers.init.description import NicEntry, VmEntry
+from servers.init.description import (
+    NicEntry,
+    VmEntry,
+)
 from tools import system
 from tools.bench import boot
 from tools.errors import UserError
@@ -31,9 +33,13 @@ RUNS: Final = 3
 TIMEOUT: Final = 120.0
 SLOWEST: Final = 0.5
 """The part of QEMU's throughput that there has to be."""
-SIZES: Final = {"virtio": 96, "e1000": 24}
+_IMAGE: Final = ("debian-generic", "linux-generic")
+"""Its kernel has drivers of both adapters."""
+Model = Literal["virtio", "e1000"]
+SIZES: Final[dict[Model, int]] = {"virtio": 96, "e1000": 24}
 """Model -> MiB to send."""
-_QEMU_MODELS: Final = {"virtio": "virtio-net-pci", "e1000": "e1000"}
+_QEMU_MODELS: Final[dict[Model, str]] = {"virtio": "virtio-net-pci", "e1000": "e1000"}
+_MAC: Final = "52:54:00:00:00:0"
 _MEMORY: Final = 128
 """MiB of a guest."""
 _GROUP: Final = "net"
@@ -59,22 +65,13 @@ class Result(NamedTuple):
     limit: float = SLOWEST
 
 
-def _image() -> tuple[Path, Path]:
-    """Debian's generic kernel, which has drivers of both adapters, and its initial RAM disk."""
-    folder = cache.image("debian-generic")
-    kernel, initrd = folder / "vmlinuz", folder / "initramfs"
-    if not (kernel.exists() and initrd.exists()):
-        raise UserError("an image is not there; make it with: cloister images fetch linux-generic")
-    return kernel, initrd
-
-
 def append(script: str) -> str:
     """A kernel's command line."""
     encoded = base64.b64encode(script.encode()).decode()
     return f"console=ttyS0 quiet panic=-1 cloister.modules={_GROUP} cloister.run={encoded}"
 
 
-def scripts(model: str) -> dict[str, str]:
+def scripts(model: Model) -> dict[str, str]:
     """What the guests run."""
     return {"receiver": _RECEIVER, "sender": _SENDER.format(blocks=16 * SIZES[model])}
 
@@ -90,9 +87,9 @@ def _seconds(look: Callable[[], bytes], who: str) -> float:
     return float(match.group(1))
 
 
-def run_cloister(model: str) -> float:
+def run_cloister(model: Model) -> float:
     """Seconds in two guests of one system."""
-    kernel, initrd = _image()
+    kernel, initrd = boot.find_image(*_IMAGE)
     vms = [
         VmEntry(
             name=name,
@@ -102,7 +99,7 @@ def run_cloister(model: str) -> float:
             memory=f"{_MEMORY}MiB",
             engine="soft",
             autostart=True,
-            network=[NicEntry(model="e1000" if model == "e1000" else "virtio")],
+            network=[NicEntry(model=model)],
         )
         for name, script in scripts(model).items()
     ]
@@ -113,21 +110,24 @@ def run_cloister(model: str) -> float:
         return _seconds(lambda: console.tail("sender", 4096), "Cloister")
 
 
-def run_qemu(model: str) -> float:
+def run_qemu(model: Model) -> float:
     """Seconds in two QEMUs."""
-    kernel, initrd = _image()
+    kernel, initrd = boot.find_image(*_IMAGE)
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "sender"
         processes = []
         try:
-            for name, script in scripts(model).items():
+            for number, (name, script) in enumerate(scripts(model).items()):
                 cable = "listen" if name == "receiver" else "connect"
                 command = [
                     *boot.qemu(kernel, initrd, append(script)),
                     *("-m", str(_MEMORY)),
                     *("-netdev", f"socket,id=cable,{cable}=127.0.0.1:{port}"),
-                    *("-device", f"{_QEMU_MODELS[model]},netdev=cable,mac={_mac(name)}"),
+                    *(
+                        "-device",
+                        f"{_QEMU_MODELS[model]},netdev=cable,mac=52:54:00:00:00:0{number}",
+                    ),
                 ]
                 with (Path(folder) / name).open("wb") as output:
                     processes.append(
@@ -135,7 +135,7 @@ def run_qemu(model: str) -> float:
                             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
                         )
                     )
-                _wait_for(port, name)
+                _wait_for(port)
             return _seconds(log.read_bytes, "QEMU")
         finally:
             for process in processes:
@@ -143,14 +143,8 @@ def run_qemu(model: str) -> float:
                 process.wait()
 
 
-def _mac(name: str) -> str:
-    return f"52:54:00:00:00:{len(name):02x}"
-
-
-def _wait_for(port: int, name: str) -> None:
+def _wait_for(port: int) -> None:
     """Let the first QEMU listen before the second connects, without connecting to it."""
-    if name != "receiver":
-        return
     wanted = f":{port:04X} "
     deadline = time.monotonic() + 10
     while wanted not in Path("/proc/net/tcp").read_text() and time.monotonic() < deadline:

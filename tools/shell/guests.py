@@ -9,8 +9,8 @@ from typing import Final
 from images import cache
 from servers.console.interface import ConsoleControl
 from servers.display.interface import DisplayControl
-from servers.init.description import BIOS
 from servers.init.interface import ProcessInfo
+from servers.init.planning import BIOS
 from servers.runtime import KernelError, NotFound, ServiceError
 from tools import moving, screens
 from tools.errors import UserError

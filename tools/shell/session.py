@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kernel.abi import DebugOp
-from servers.init.description import DeviceEntry, Plan, plan
+from servers.init.description import (
+    DeviceEntry,
+    Plan,
+)
 from servers.init.interface import ProcessInfo
+from servers.init.planning import plan
 from servers.runtime import Interface
 from tools import system as systems
 from tools.errors import UserError

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from servers.init.description import FROM_INIT, DescriptionError, decode, parse_budget, plan
+from servers.init.description import (
+    FROM_INIT,
+    DescriptionError,
+    decode,
+    parse_budget,
+)
+from servers.init.planning import (
+    plan,
+)
 
 
 def system(**entry: Any) -> dict[str, Any]:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from servers.init.description import BIOS, LINUX_ROM, VIDEO_BIOS, DescriptionError, decode, expand
+from servers.init.description import (
+    DescriptionError,
+    decode,
+)
+from servers.init.planning import (
+    BIOS,
+    LINUX_ROM,
+    VIDEO_BIOS,
+    expand,
+)
 
 
 def parts(**guest: Any) -> dict[str, str]:

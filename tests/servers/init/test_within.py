@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from servers.init.description import DescriptionError, Plan, decode, plan
+from servers.init.description import (
+    DescriptionError,
+    Plan,
+    decode,
+)
+from servers.init.planning import plan
 
 MIB = 1 << 20
 

@@ -16,6 +16,8 @@ from servers.init.description import (
     Hold,
     Plan,
     ProcessPlan,
+)
+from servers.init.planning import (
     plan,
 )
 from tools.errors import UserError

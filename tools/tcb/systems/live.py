@@ -14,7 +14,14 @@ from itertools import combinations
 from typing import Any, Final
 
 from kernel.abi import DebugOp, Right
-from servers.init.description import INIT, INIT_OFFERS, Plan, plan
+from servers.init.description import (
+    INIT,
+    INIT_OFFERS,
+    Plan,
+)
+from servers.init.planning import (
+    plan,
+)
 from servers.runtime.server import OFFER_SHIFT
 from tools.system import Source, System
 from tools.tcb.graph.model import Graph

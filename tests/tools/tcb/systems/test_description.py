@@ -7,7 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from servers.init.description import Description, DeviceEntry, ProcessEntry, decode
+from servers.init.description import (
+    Description,
+    DeviceEntry,
+    ProcessEntry,
+    decode,
+)
 from tools.errors import UserError
 from tools.system import load
 from tools.tcb.graph.closure import closures
